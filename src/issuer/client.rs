@@ -62,6 +62,8 @@ pub enum Authentication {
     Secrets(Vec<[u8; 32]>),
     /// By a JWT that one of these verifies (RFC 7523 §2.2).
     Keys(Arc<KeySet>),
+    /// The same, by keys that its document says the address of (`jwks_uri`).
+    KeysAt(String),
     /// By a secret of this hash, in this way alone.
     Registered(Method, [u8; 32]),
 }
@@ -242,7 +244,7 @@ impl Client {
                 known.iter().fold(false, |any, known| any | fits(known))
             }
             Authentication::Registered(only, known) => *only == method && fits(known),
-            Authentication::None | Authentication::Keys(_) => false,
+            Authentication::None | Authentication::Keys(_) | Authentication::KeysAt(_) => false,
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Client ID metadata documents: the client id is the https address of a document about the client. Pure; [`fetch`](super::fetch) fetches
 //! it.
 
-use serde_json::Value;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    client::{Client, Kind},
+    client::{Authentication, Client, Kind},
     redirect::{RedirectUri, is_loopback, is_plain_host},
     registration::{MOST_URIS, names_device_flow, shown},
 };
+use crate::jose::KeySet;
 
 /// The address of a document, which is its client's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +84,11 @@ impl DocumentUrl {
     }
 }
 
-/// The client that a document describes.
+/// The client that a document describes. What it names may lie on this machine where `loopback` is allowed.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(at: &DocumentUrl, body: &[u8]) -> Result<Client, &'static str> {
+pub fn read(at: &DocumentUrl, body: &[u8], loopback: bool) -> Result<Client, &'static str> {
     let document: Value = serde_json::from_slice(body).map_err(|_| "it is no JSON")?;
     let members = document.as_object().ok_or("it is no JSON object")?;
     if members.get("client_id").and_then(Value::as_str) != Some(at.as_str()) {
@@ -94,15 +97,7 @@ pub fn read(at: &DocumentUrl, body: &[u8]) -> Result<Client, &'static str> {
     if members.keys().any(|name| name.starts_with("client_secret")) {
         return Err("it holds a secret, which everybody can read");
     }
-    match members
-        .get("token_endpoint_auth_method")
-        .and_then(Value::as_str)
-    {
-        None | Some("none" | "private_key_jwt") => {}
-        Some(_) => {
-            return Err("its token_endpoint_auth_method needs a secret, which nobody has given it");
-        }
-    }
+    let authentication = authentication(members, loopback)?;
     let name = members.get("client_name").and_then(Value::as_str);
     let name = name
         .filter(|name| !name.trim().is_empty())
@@ -119,11 +114,64 @@ pub fn read(at: &DocumentUrl, body: &[u8]) -> Result<Client, &'static str> {
     let uris = uris.ok_or("codes are not sent to one of its redirect_uris")?;
     let mut client = Client::listed(at.as_str().to_owned(), shown(name), Kind::Document, &uris);
     client.uses_device_flow = names_device_flow(members);
+    client.authentication = authentication;
     Ok(client)
+}
+
+/// How the client proves itself. Who says that it has keys is never taken without a proof: whoever knows its id could speak for it.
+fn authentication(
+    members: &Map<String, Value>,
+    loopback: bool,
+) -> Result<Authentication, &'static str> {
+    let method = match members.get("token_endpoint_auth_method") {
+        None => "none",
+        Some(method) => method
+            .as_str()
+            .ok_or("its token_endpoint_auth_method is no text")?,
+    };
+    match method {
+        "none" => return Ok(Authentication::None),
+        "private_key_jwt" => {}
+        _ => {
+            return Err("its token_endpoint_auth_method needs a secret, which nobody has given it");
+        }
+    }
+    match (members.get("jwks"), members.get("jwks_uri")) {
+        (Some(keys), None) => Ok(Authentication::Keys(Arc::new(key_set(keys)?))),
+        (None, Some(at)) => {
+            let at = at.as_str().ok_or("its jwks_uri is no text")?;
+            let at = DocumentUrl::parse(at, loopback);
+            let at = at.map_err(|_| "its jwks_uri is no plain https address with a path")?;
+            Ok(Authentication::KeysAt(at.written))
+        }
+        (None, None) => Err("it says private_key_jwt, and names no keys (jwks_uri or jwks)"),
+        // RFC 7591 §2.
+        (Some(_), Some(_)) => Err("it has both jwks and jwks_uri"),
+    }
+}
+
+/// The keys of a client.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn read_keys(body: &[u8]) -> Result<KeySet, &'static str> {
+    let document = serde_json::from_slice(body).map_err(|_| "its jwks_uri has no JSON")?;
+    key_set(&document)
+}
+
+fn key_set(document: &Value) -> Result<KeySet, &'static str> {
+    let keys = KeySet::read(document).map_err(|_| "its keys are no key set")?;
+    match keys.len() {
+        0 => Err("none of its keys can verify a signature"),
+        count if count > MOST_KEYS => Err("it has more than 20 keys"),
+        _ => Ok(keys),
+    }
 }
 
 /// The bytes of the longest address.
 const LONGEST: usize = 512;
+/// Keys of one client.
+const MOST_KEYS: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -131,6 +179,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::jose::TestKey;
 
     const HERE: &str = "https://app.example/client.json";
 
@@ -147,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_good_document_is_a_client() {
-        let client = read(&here(), good().to_string().as_bytes()).unwrap();
+        let client = read(&here(), good().to_string().as_bytes(), false).unwrap();
         assert_eq!((client.id.as_str(), client.name.as_str()), (HERE, "App"));
         assert_eq!(client.proven_host().as_deref(), Some("app.example"));
         assert!(client.redirect_uri("http://127.0.0.1:7/cb").is_some());
@@ -156,7 +205,7 @@ mod tests {
         let mut terminal = good();
         terminal["grant_types"] = json!(["urn:ietf:params:oauth:grant-type:device_code"]);
         assert!(
-            read(&here(), terminal.to_string().as_bytes())
+            read(&here(), terminal.to_string().as_bytes(), false)
                 .unwrap()
                 .uses_device_flow
         );
@@ -197,12 +246,48 @@ mod tests {
             changed("redirect_uris", json!(vec!["https://app.example/"; 21])),
         ] {
             assert!(
-                read(&here(), document.to_string().as_bytes()).is_err(),
+                read(&here(), document.to_string().as_bytes(), false).is_err(),
                 "{document}"
             );
         }
-        assert!(read(&here(), b"").is_err());
-        assert!(read(&here(), b"<html>").is_err());
+        assert!(read(&here(), b"", false).is_err());
+        assert!(read(&here(), b"<html>", false).is_err());
+    }
+
+    #[test]
+    fn a_client_that_has_keys_proves_itself_by_them_and_no_other_way() {
+        let read_with = |changes: &Value| {
+            let mut document = good();
+            document["token_endpoint_auth_method"] = "private_key_jwt".into();
+            for (name, value) in changes.as_object().unwrap() {
+                document[name] = value.clone();
+            }
+            let client = read(&here(), document.to_string().as_bytes(), false);
+            client.map(|client| client.authentication)
+        };
+        let jwk = TestKey::ec("a").jwk();
+        let keys = json!({"keys": [jwk]});
+        let at = "https://app.example/jwks.json";
+        assert!(matches!(
+            read_with(&json!({"jwks": keys})),
+            Ok(Authentication::Keys(_))
+        ));
+        let found = read_with(&json!({"jwks_uri": at}));
+        assert!(matches!(found, Ok(Authentication::KeysAt(found)) if found == at));
+        for bad in [
+            json!({}),
+            json!({"jwks": keys, "jwks_uri": at}),
+            json!({"jwks": {"keys": []}}),
+            json!({"jwks": {"keys": vec![jwk; 21]}}),
+            json!({"jwks": "x"}),
+            json!({"jwks_uri": 7}),
+            json!({"jwks_uri": "http://app.example/jwks.json"}),
+            json!({"jwks_uri": "https://127.0.0.1/jwks.json"}),
+            json!({"jwks_uri": "file:///etc/passwd"}),
+            json!({"jwks_uri": at, "token_endpoint_auth_method": 7}),
+        ] {
+            assert!(read_with(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -260,7 +345,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body: Vec<u8>, id in "\\PC{0,60}") {
-            let _ = read(&here(), &body);
+            let _ = (read(&here(), &body, true), read_keys(&body));
             let _ = DocumentUrl::parse(&id, true);
         }
     }

@@ -1,4 +1,4 @@
-//! Fetches client ID metadata documents, from public addresses only, because anybody can ask for one.
+//! Fetches client ID metadata documents, and the keys that they name, from public addresses only, because anybody can ask for one.
 //!
 //! Whoever sends a `client_id` chooses where the gate connects to. So the name is resolved here, addresses that are not public are
 //! skipped, and the connection goes to exactly the addresses that were checked: a second lookup could give others. Redirects are not
@@ -34,6 +34,7 @@ use super::{
     places::Places,
 };
 use crate::{
+    jose::KeySet,
     login::{LoginClient, throttle::Throttle},
     net::dial,
 };
@@ -41,7 +42,9 @@ use crate::{
 /// Fetches documents, and keeps the good ones for a while. Lives as long as the process.
 pub struct Documents {
     tls: TlsConnector,
-    known: Cache<String, Arc<Known>>,
+    known: Cache<String, Arc<Known<Client>>>,
+    /// Keys of clients, by their address.
+    keys: Cache<String, Arc<Known<Arc<KeySet>>>>,
     /// What was good last, for when it cannot be fetched.
     stale: Kept<String, Client>,
     places: Places,
@@ -61,9 +64,10 @@ pub struct Asking<'a> {
     pub loopback: bool,
 }
 
-/// A good document.
-struct Known {
-    client: Client,
+/// What a good document says.
+struct Known<T> {
+    said: T,
+    fetched_at: Instant,
     fresh_for: Duration,
 }
 
@@ -83,8 +87,13 @@ pub enum NoDocument {
 
 struct Freshness;
 
-impl Expiry<String, Arc<Known>> for Freshness {
-    fn expire_after_create(&self, _: &String, known: &Arc<Known>, _: Instant) -> Option<Duration> {
+impl<T> Expiry<String, Arc<Known<T>>> for Freshness {
+    fn expire_after_create(
+        &self,
+        _: &String,
+        known: &Arc<Known<T>>,
+        _: Instant,
+    ) -> Option<Duration> {
         Some(known.fresh_for)
     }
 }
@@ -95,6 +104,10 @@ impl Documents {
         Self {
             tls: TlsConnector::from(tls),
             known: Cache::builder()
+                .max_capacity(KNOWN)
+                .expire_after(Freshness)
+                .build(),
+            keys: Cache::builder()
                 .max_capacity(KNOWN)
                 .expire_after(Freshness)
                 .build(),
@@ -112,13 +125,18 @@ impl Documents {
     /// # Errors
     /// Why there is none. What is bad is not remembered.
     pub async fn client(&self, at: &DocumentUrl, by: Asking<'_>) -> Result<Client, NoDocument> {
-        let fetched = async { self.fetch(at, by).await.map(Arc::new) };
+        let read = |body: &[u8]| document::read(at, body, by.loopback);
+        let fetched = async { self.fetch(at, by, LARGEST, read).await.map(Arc::new) };
         let known = self
             .known
             .try_get_with(at.as_str().to_owned(), fetched)
             .await;
         match known.map_err(|error| NoDocument::clone(&error)) {
-            Ok(known) => Ok(known.client.clone()),
+            Ok(known) => {
+                self.stale
+                    .insert(at.as_str().to_owned(), known.said.clone());
+                Ok(known.said.clone())
+            }
             Err(error @ NoDocument::Bad(_)) => {
                 // Its server has taken it back.
                 self.stale.invalidate(at.as_str());
@@ -131,7 +149,41 @@ impl Documents {
         }
     }
 
-    async fn fetch(&self, at: &DocumentUrl, by: Asking<'_>) -> Result<Known, NoDocument> {
+    /// The keys of a client at an address. Those that were fetched a while ago are fetched anew where they `are_doubtful`: the client
+    /// may sign by a new one.
+    ///
+    /// # Errors
+    /// Why there are none. An older copy never serves: the client may have lost a key.
+    pub async fn keys(
+        &self,
+        at: &DocumentUrl,
+        by: Asking<'_>,
+        are_doubtful: bool,
+    ) -> Result<Arc<KeySet>, NoDocument> {
+        if are_doubtful
+            && let Some(known) = self.keys.get(at.as_str()).await
+            && known.fetched_at.elapsed() >= LEAST_AGE
+        {
+            self.keys.invalidate(at.as_str()).await;
+        }
+        let read = |body: &[u8]| document::read_keys(body).map(Arc::new);
+        let fetched = async { self.fetch(at, by, LARGEST_KEYS, read).await.map(Arc::new) };
+        let known = self
+            .keys
+            .try_get_with(at.as_str().to_owned(), fetched)
+            .await;
+        known
+            .map(|known| Arc::clone(&known.said))
+            .map_err(|error| NoDocument::clone(&error))
+    }
+
+    async fn fetch<T>(
+        &self,
+        at: &DocumentUrl,
+        by: Asking<'_>,
+        most: usize,
+        read: impl FnOnce(&[u8]) -> Result<T, &'static str>,
+    ) -> Result<Known<T>, NoDocument> {
         let host = at.url().host_str().unwrap_or_default();
         let _place = self
             .places
@@ -142,13 +194,12 @@ impl Documents {
         self.throttle
             .take(by.sender, Instant::now())
             .map_err(|_| NoDocument::Unavailable("too many documents were asked for from there"))?;
-        let exchanged = timeout(TOTAL, self.exchange(at, by.loopback)).await;
+        let exchanged = timeout(TOTAL, self.exchange(at, by.loopback, most)).await;
         let (headers, body) =
             exchanged.unwrap_or(Err(NoDocument::Unreachable("it does not come in time")))?;
-        let client = document::read(at, &body).map_err(NoDocument::Bad)?;
-        self.stale.insert(at.as_str().to_owned(), client.clone());
         Ok(Known {
-            client,
+            said: read(&body).map_err(NoDocument::Bad)?,
+            fetched_at: Instant::now(),
             fresh_for: freshness(&headers),
         })
     }
@@ -157,6 +208,7 @@ impl Documents {
         &self,
         at: &DocumentUrl,
         loopback: bool,
+        most: usize,
     ) -> Result<(HeaderMap, Bytes), NoDocument> {
         const BROKEN: NoDocument = NoDocument::Unreachable("its server does not answer as one");
         let url = at.url();
@@ -223,8 +275,8 @@ impl Documents {
         if !(essence == "application/json" || essence.ends_with("+json")) {
             return Err(NoDocument::Bad("it is not sent as application/json"));
         }
-        let body = Limited::new(body, LARGEST).collect().await;
-        let body = body.map_err(|_| NoDocument::Bad("it is larger than 8 KiB, or breaks off"))?;
+        let body = Limited::new(body, most).collect().await;
+        let body = body.map_err(|_| NoDocument::Bad("it is too large, or breaks off"))?;
         Ok((head.headers, body.to_bytes()))
     }
 }
@@ -294,6 +346,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 const TOTAL: Duration = Duration::from_secs(5);
 /// The bytes of the largest document.
 const LARGEST: usize = 8 * 1024;
+/// The bytes of the largest set of keys.
+const LARGEST_KEYS: usize = 32 * 1024;
+/// For how long keys of a client are not fetched again, whatever it signs by.
+const LEAST_AGE: Duration = Duration::from_secs(30);
 /// The bytes of its answer's head.
 const LARGEST_HEAD: usize = 16 * 1024;
 /// Documents that are fetched at once.
@@ -302,7 +358,7 @@ const AT_ONCE: usize = 64;
 const PER_HOST: usize = 2;
 /// Of these for one sender: an IPv4 address, or an IPv6 network of 64 bits.
 const PER_ASKER: usize = 4;
-/// Documents that are kept, about a kilobyte each.
+/// Documents that are kept, about a kilobyte each; and as many sets of keys.
 const KNOWN: u64 = 2_000;
 /// For how long a document that cannot be fetched any more serves a client that has its grant.
 const STALE: Duration = Duration::from_hours(7 * 24);
@@ -379,7 +435,7 @@ mod tests {
         let body = format!(
             r#"{{"client_id":"{id}","client_name":"App","redirect_uris":["https://app.example/cb"]}}"#
         );
-        let client = document::read(&at, body.as_bytes()).unwrap();
+        let client = document::read(&at, body.as_bytes(), true).unwrap();
         documents.stale.insert(id.clone(), client);
         let sender = LoginClient {
             address: None,

@@ -53,7 +53,7 @@ pub use self::{
 use std::{sync::Arc, time::Duration};
 
 use self::{
-    client::Client,
+    client::{Authentication, Client},
     device::Devices,
     document::DocumentUrl,
     fetch::{Asking, Documents, NoDocument},
@@ -65,6 +65,7 @@ use self::{
 };
 use crate::{
     clock::Timestamp,
+    jose::KeySet,
     kv,
     login::{LoginClient, throttle::Throttle},
     random, rate_limit,
@@ -130,7 +131,7 @@ pub struct Throttles {
 }
 
 /// Why nobody is known by a `client_id`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownClient {
     /// There is none.
     #[error("{0}")]
@@ -258,23 +259,56 @@ impl Issuer {
         sender: &LoginClient,
         takes_stale: bool,
     ) -> Result<Client, UnknownClient> {
-        let loopback = self.settings.allow_loopback_clients;
-        let at = DocumentUrl::parse(id, loopback).map_err(UnknownClient::Unknown)?;
+        let asking = self.asking(sender, takes_stale);
+        let at = DocumentUrl::parse(id, asking.loopback).map_err(UnknownClient::Unknown)?;
         if !at.is_among(&self.settings.allow_client_domains) {
             return Err(UnknownClient::Unknown(
                 "clients of its host are not admitted here",
             ));
         }
-        let asking = Asking {
+        let client = self.state.documents.client(&at, asking).await;
+        client.map_err(UnknownClient::from)
+    }
+
+    /// What a client proves itself by, where that is keys; of those at an address the newest where the ones at hand `are_doubtful`.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub async fn keys_of(
+        &self,
+        client: &Client,
+        sender: &LoginClient,
+        are_doubtful: bool,
+    ) -> Result<Arc<KeySet>, UnknownClient> {
+        match &client.authentication {
+            Authentication::Keys(keys) => Ok(Arc::clone(keys)),
+            Authentication::KeysAt(at) => {
+                let asking = self.asking(sender, false);
+                let at = DocumentUrl::parse(at, asking.loopback).map_err(UnknownClient::Unknown)?;
+                let keys = self.state.documents.keys(&at, asking, are_doubtful).await;
+                keys.map_err(UnknownClient::from)
+            }
+            Authentication::None | Authentication::Secrets(_) | Authentication::Registered(..) => {
+                Err(UnknownClient::Unknown("no client of this id has keys here"))
+            }
+        }
+    }
+
+    fn asking<'a>(&self, sender: &'a LoginClient, takes_stale: bool) -> Asking<'a> {
+        Asking {
             sender,
             takes_stale,
-            loopback,
-        };
-        let client = self.state.documents.client(&at, asking).await;
-        client.map_err(|error| match error {
-            NoDocument::Bad(why) => UnknownClient::Unknown(why),
-            NoDocument::Unreachable(why) => UnknownClient::Unreachable(why),
-            NoDocument::Unavailable(why) => UnknownClient::Unavailable(why),
-        })
+            loopback: self.settings.allow_loopback_clients,
+        }
+    }
+}
+
+impl From<NoDocument> for UnknownClient {
+    fn from(error: NoDocument) -> Self {
+        match error {
+            NoDocument::Bad(why) => Self::Unknown(why),
+            NoDocument::Unreachable(why) => Self::Unreachable(why),
+            NoDocument::Unavailable(why) => Self::Unavailable(why),
+        }
     }
 }

@@ -46,6 +46,11 @@ impl KeySet {
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
     }
 
+    /// How many keys verify by it.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether nothing verifies by it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

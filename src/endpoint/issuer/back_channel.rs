@@ -14,7 +14,10 @@ use super::{
 use crate::{
     clean::CleanRequest,
     clock,
-    issuer::{Issuer, Throttles, client::Client},
+    issuer::{
+        Issuer, Throttles,
+        client::{Client, Kind},
+    },
     login::throttle::Throttle,
     observe::Record,
     response::Body,
@@ -57,10 +60,11 @@ impl BackChannel {
     }
 
     /// Whether a request of `client` that was served counts. Anybody may fill the place where requests and programs wait for their users,
-    /// by a secret that they registered for, too.
+    /// by a secret that they registered for, too; and the place where used assertions are kept, by keys of their own.
     fn counts_success(self, client: &Client) -> bool {
         match self {
-            Self::Token | Self::Revoke | Self::Introspect => false,
+            Self::Token | Self::Introspect => false,
+            Self::Revoke => client.kind == Kind::Document && !client.is_public(),
             Self::DeviceAuthorization | Self::Par => !client.is_vouched_for(),
         }
     }

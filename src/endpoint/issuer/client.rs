@@ -9,11 +9,12 @@ use crate::{
     credential::{Presented, Schemes},
     issuer::{
         Issuer, UnknownClient,
-        client::{Authentication, Client, Method},
+        client::{Authentication, Client, Kind, Method},
         client_assertion::{self, claimed_client},
         error::{Code, OAuthError, invalid_request},
         parameters::Parameters,
     },
+    jose::KeySet,
     login::LoginClient,
     session::seal::KeyRing,
 };
@@ -27,7 +28,7 @@ pub(super) async fn authenticate(
     (sender, at): (&LoginClient, &str),
 ) -> Result<Client, Failure> {
     if form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some() {
-        return by_assertion(issuer, headers, form, at).await;
+        return by_assertion(issuer, keys, headers, form, (sender, at)).await;
     }
     let basic = Schemes {
         bearer: false,
@@ -57,12 +58,7 @@ pub(super) async fn authenticate(
     // Whoever comes here has agreed before: a server that is away for a while ends nothing.
     let client = find(issuer, keys, id, sender, true)
         .await
-        .map_err(|unknown| match unknown {
-            UnknownClient::Unknown(why) => Failure::of_client(why, basic.is_some()),
-            UnknownClient::Unreachable(why) | UnknownClient::Unavailable(why) => {
-                OAuthError::new(Code::TemporarilyUnavailable, why).into()
-            }
-        })?;
+        .map_err(|unknown| not_known(unknown, basic.is_some()))?;
     let secret = match (&basic, in_form) {
         (Some((_, secret)), _) if !secret.is_empty() => Some((secret.as_str(), Method::Basic)),
         (None, Some(secret)) => Some((secret, Method::Post)),
@@ -82,12 +78,22 @@ pub(super) async fn authenticate(
     Ok(client)
 }
 
-/// The client that signed an assertion (RFC 7521 §4.2): one of the configuration that has keys there.
+fn not_known(unknown: UnknownClient, is_basic: bool) -> Failure {
+    match unknown {
+        UnknownClient::Unknown(why) => Failure::of_client(why, is_basic),
+        UnknownClient::Unreachable(why) | UnknownClient::Unavailable(why) => {
+            OAuthError::new(Code::TemporarilyUnavailable, why).into()
+        }
+    }
+}
+
+/// The client that signed an assertion (RFC 7521 §4.2): one that has keys in the configuration, or that its document names keys of.
 async fn by_assertion(
     issuer: &Issuer,
+    keys: &KeyRing,
     headers: &HeaderMap,
     form: &Parameters,
-    at_name: &str,
+    (sender, at_name): (&LoginClient, &str),
 ) -> Result<Client, Failure> {
     if headers.contains_key(AUTHORIZATION) || form.get("client_secret").is_some() {
         return Err(invalid_request("a client authenticates in one way").into());
@@ -103,22 +109,32 @@ async fn by_assertion(
     if form.get("client_id").is_some_and(|other| other != id) {
         return Err(invalid_request("client_id is not who client_assertion is of").into());
     }
-    let client = issuer.configured_client(&id);
-    let known = client.and_then(|client| match &client.authentication {
-        Authentication::Keys(keys) => Some((client, keys)),
-        _ => None,
-    });
-    let (client, keys) = known.ok_or_else(|| refused("no client of this id has keys here"))?;
+    let not_known = |unknown| not_known(unknown, false);
+    let client = find(issuer, keys, &id, sender, true)
+        .await
+        .map_err(not_known)?;
     let at = |name: &str| format!("{}{name}", issuer.endpoints);
     let audiences = [issuer.name.clone(), at("token"), at(at_name)];
     let now = clock::now();
-    let assertion =
-        client_assertion::check(assertion, &id, keys, &audiences, now).map_err(refused)?;
+    let check = |keys: &KeySet| client_assertion::check(assertion, &id, keys, &audiences, now);
+    let known = issuer.keys_of(&client, sender, false).await;
+    let mut checked = check(&*known.map_err(not_known)?);
+    if checked.is_err() && matches!(client.authentication, Authentication::KeysAt(_)) {
+        let newest = issuer.keys_of(&client, sender, true).await;
+        checked = check(&*newest.map_err(not_known)?);
+    }
+    let assertion = checked.map_err(refused)?;
     let used = &issuer.state.assertions;
-    if !used.is_first(&client.id, &assertion, now).await? {
+    let is_first = if client.kind == Kind::Configured {
+        used.is_first(&client.id, &assertion, now).await?
+    } else {
+        used.is_first_of_stranger(&client.id, &assertion, now)
+            .await?
+    };
+    if !is_first {
         return Err(refused("client_assertion was used before"));
     }
-    Ok(client.clone())
+    Ok(client)
 }
 
 /// The client of an id, for whoever asks; of a document an older copy where it `takes_stale`.

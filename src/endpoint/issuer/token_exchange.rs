@@ -25,7 +25,7 @@ use crate::{
     identity::Identity,
     issuer::{
         ACCESS_LASTS, Agreement,
-        client::{Kind, sha256},
+        client::{Client, Kind, sha256},
         client_assertion::Assertion,
         error::{Code, OAuthError, invalid_request},
         resource::Resource,
@@ -107,17 +107,7 @@ async fn sign_in(
     };
     let login = login.about(&session.identity).with_request(record);
     snapshot.audit.admit(&login).await?;
-    let agreement = Agreement {
-        client: handle.as_str().to_owned(),
-        name: client.name.clone(),
-        redirect_uri: String::new(),
-        leads_to: "a token exchange".to_owned(),
-        challenge: String::new(),
-        resource: resource.to_text(),
-        scopes: scopes.clone(),
-        nonce: None,
-        form: None,
-    };
+    let agreement = agreement(client, &resource, &scopes);
     let ends_at = if exchange.is_offline {
         issuer.end_of_grants(&session)
     } else {
@@ -150,6 +140,21 @@ async fn sign_in(
         answer.remove("refresh_token");
     }
     Ok(answer)
+}
+
+/// What the operator agrees to by the configuration.
+fn agreement(client: &Client, resource: &Resource, scopes: &[String]) -> Agreement {
+    Agreement {
+        client: client.handle().as_str().to_owned(),
+        name: client.name.clone(),
+        redirect_uri: String::new(),
+        leads_to: "a token exchange".to_owned(),
+        challenge: String::new(),
+        resource: resource.to_text(),
+        scopes: scopes.to_vec(),
+        nonce: None,
+        form: None,
+    }
 }
 
 /// Whose token it is said to be.

@@ -129,7 +129,7 @@ pub fn oauth_client(data: &[u8]) {
         }
     }
     if let Ok(at) = DocumentUrl::parse("https://app.example/client.json", false)
-        && let Ok(client) = document::read(&at, data)
+        && let Ok(client) = document::read(&at, data, true)
     {
         assert_eq!(client.id, at.as_str());
     }

@@ -13,10 +13,10 @@ use tokio::{
 };
 
 use super::{
-    BACK, Home, authorize, code, consent_of, decide, error, home, home_with, parameter, redeem,
-    redeem_at, tokens_of,
+    BACK, Home, VERIFIER, authorize, call, code, consent_of, decide, error, home, home_with,
+    parameter, post, redeem, redeem_at, renew, tokens_of,
 };
-use crate::support::House;
+use crate::support::{House, Reply, keys};
 
 /// A server of one document on this machine.
 struct Host {
@@ -112,6 +112,103 @@ async fn a_document_is_fetched_once_and_its_client_gets_tokens() {
         page.contains("Documented") && page.contains("published by"),
         "{page}"
     );
+}
+
+/// What a client with a document signs, for `house`.
+fn assertion(house: &House, id: &str, jti: &str, aud: &str) -> String {
+    let now = sidegate::clock::now().0;
+    let aud = if aud.is_empty() {
+        &house.public_url
+    } else {
+        aud
+    };
+    keys::ELLIPTIC.signed(&json!({
+        "iss": id, "sub": id, "aud": aud, "iat": now, "exp": now + 60, "jti": jti,
+    }))
+}
+
+/// Redeems a code with these fields beside.
+async fn redeem_with(house: &House, code: &str, more: &[(&str, &str)]) -> Reply {
+    let fields = [
+        &[
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", BACK),
+            ("code_verifier", VERIFIER),
+        ],
+        more,
+    ]
+    .concat();
+    post(house, "/oauth2/token", &fields).await
+}
+
+/// As `ChatGPT` does: its document names keys, and who only knows its id gets nothing.
+#[tokio::test]
+async fn a_client_whose_document_names_keys_proves_itself_by_them() {
+    const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let set = json!({"keys": [keys::ELLIPTIC.jwk()]});
+    let served = set.clone();
+    let keys_host = Host::start(move |_| ok(&served)).await;
+    let at = keys_host.id();
+    let named = Host::start(move |id| {
+        let mut document = document(id);
+        document["token_endpoint_auth_method"] = "private_key_jwt".into();
+        document["jwks_uri"] = at.clone().into();
+        ok(&document)
+    })
+    .await;
+    let within = Host::start(move |id| {
+        let mut document = document(id);
+        document["token_endpoint_auth_method"] = "private_key_jwt".into();
+        document["jwks"] = set.clone();
+        ok(&document)
+    })
+    .await;
+    let home = home_with(LOOPBACK, |plan| plan).await;
+    let house = &home.house;
+    for id in [named.id(), within.id()] {
+        let code = code(house, &id).await;
+        let alone = redeem_with(house, &code, &[("client_id", &id)]).await;
+        assert_eq!(
+            (alone.status, &*error(&alone)),
+            (StatusCode::UNAUTHORIZED, "invalid_client")
+        );
+        let with = async |proof: &str| {
+            let fields = [
+                ("client_id", &*id),
+                ("client_assertion_type", KIND),
+                ("client_assertion", proof),
+            ];
+            redeem_with(house, &code, &fields).await
+        };
+        let elsewhere = with(&assertion(house, &id, "0", "https://other.example")).await;
+        assert_eq!(elsewhere.status, StatusCode::UNAUTHORIZED);
+        let proof = assertion(house, &id, "1", "");
+        let tokens = tokens_of(&id, &with(&proof).await);
+        let again = with(&proof).await;
+        assert_eq!(again.status, StatusCode::UNAUTHORIZED, "{}", again.text());
+        // Nor does anybody else refresh, push or revoke in its name.
+        let renewed = renew(house, &id, &tokens.refresh).await;
+        assert_eq!(renewed.status, StatusCode::UNAUTHORIZED);
+        for (path, field) in [("par", "response_type"), ("revoke", "token")] {
+            let path = format!("/oauth2/{path}");
+            let reply = post(house, &path, &[("client_id", &id), (field, "x")]).await;
+            assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{path}");
+        }
+        let proof = assertion(house, &id, "2", "");
+        let fields = [
+            ("token", &*tokens.refresh),
+            ("client_assertion_type", KIND),
+            ("client_assertion", &proof),
+        ];
+        let revoked = post(house, "/oauth2/revoke", &fields).await;
+        assert_eq!(revoked.status, StatusCode::OK, "{}", revoked.text());
+        assert_eq!(
+            call(house, &tokens.access, "/mcp").await.status,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    assert_eq!(keys_host.asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
