@@ -14,13 +14,12 @@ use std::{net::IpAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use hyper::body::Incoming;
-use tokio_util::sync::CancellationToken;
 
 use self::{desk::Desk, metrics::Exposition, sessions::Problem};
 use crate::{
     answer::reply,
     endpoint::health,
-    listen::{Listener, SideService, serve_aside},
+    listen::{Listener, SideEnd, SideService, serve_aside},
     response::Body,
     snapshot::Snapshot,
 };
@@ -28,16 +27,16 @@ use crate::{
 /// Connections at once. A scrape takes a millisecond; more than this is no scrape.
 const CONNECTIONS: usize = 64;
 
-/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens`, `/grants` and `/signing_keys` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens`, `/grants` and `/signing_keys` on `listener`, until the `end`.
 /// Whoever asks whether the gate stops is answered until it has.
-pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
+pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, end: SideEnd) {
     tracing::info!(address = listener.place(), "admin listening");
     let exposition = Exposition::new(&current);
     let service = Service {
         current,
         exposition,
     };
-    serve_aside(listener, service, stop).await;
+    serve_aside(listener, service, end).await;
 }
 
 struct Service {

@@ -11,7 +11,7 @@ use crate::{
     admin,
     config::Config,
     ext_authz,
-    listen::{self, Listener, WorkerHandle, settings::ListenAddress},
+    listen::{self, Listener, SideEnd, WorkerHandle, settings::ListenAddress},
     observe::{Recorder, metrics::Metrics},
     snapshot::Snapshot,
 };
@@ -68,18 +68,17 @@ impl SideListeners {
         self.admin.adopt(
             config.admin_listen.as_ref(),
             opened.admin,
-            |listener, stop| admin::serve(listener, now(), stop),
+            |listener, end| admin::serve(listener, now(), end),
         );
         let ext_authz = config.ext_authz_listen.as_ref();
         self.ext_authz
-            .adopt(ext_authz, opened.ext_authz, |listener, stop| {
-                ext_authz::Server::new(now()).serve(listener, Arc::clone(workers), stop)
+            .adopt(ext_authz, opened.ext_authz, |listener, end| {
+                ext_authz::Server::new(now()).serve(listener, Arc::clone(workers), end.stop)
             });
         let recorder = &self.recorder;
-        self.app
-            .adopt(of_app(config), opened.app, |listener, stop| {
-                listen::app::serve(listener, now(), Arc::clone(recorder), stop)
-            });
+        self.app.adopt(of_app(config), opened.app, |listener, end| {
+            listen::app::serve(listener, now(), Arc::clone(recorder), end)
+        });
     }
 
     /// Waits until the listeners have ended and have let go of the workers. Call it after the stop.
@@ -97,7 +96,7 @@ fn of_app(config: &Config) -> Option<&ListenAddress> {
 /// One of them.
 struct Side {
     stop: CancellationToken,
-    open: Option<(ListenAddress, CancellationToken)>,
+    open: Option<(ListenAddress, SideEnd)>,
     accepting: JoinSet<()>,
 }
 
@@ -119,17 +118,21 @@ impl Side {
         &mut self,
         wanted: Option<&ListenAddress>,
         opened: Option<Listener>,
-        serve: impl FnOnce(Listener, CancellationToken) -> F,
+        serve: impl FnOnce(Listener, SideEnd) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        if let Some((_, stop)) = self.open.take_if(|(open, _)| Some(&*open) != wanted) {
-            stop.cancel();
+        if let Some((_, end)) = self.open.take_if(|(open, _)| Some(&*open) != wanted) {
+            end.removal.cancel();
+            end.stop.cancel();
         }
         if let (Some(wanted), Some(listener)) = (wanted, opened) {
-            let stop = self.stop.child_token();
-            self.open = Some((wanted.clone(), stop.clone()));
-            self.accepting.spawn(serve(listener, stop));
+            let end = SideEnd {
+                stop: self.stop.child_token(),
+                removal: CancellationToken::new(),
+            };
+            self.open = Some((wanted.clone(), end.clone()));
+            self.accepting.spawn(serve(listener, end));
         }
         while self.accepting.try_join_next().is_some() {}
     }

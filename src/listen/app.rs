@@ -5,9 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use hyper::body::Incoming;
-use tokio_util::sync::CancellationToken;
 
-use super::{Listener, SideService, side};
+use super::{Listener, SideEnd, SideService, side};
 use crate::{
     answer::reply,
     endpoint::app_token,
@@ -16,15 +15,15 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Answers the app on `listener`, by the configuration of the moment, until `stop`.
+/// Answers the app on `listener`, by the configuration of the moment, until the `end`.
 pub async fn serve(
     listener: Listener,
     current: Arc<ArcSwap<Snapshot>>,
     recorder: Arc<Recorder>,
-    stop: CancellationToken,
+    end: SideEnd,
 ) {
     tracing::info!(address = listener.place(), "listening for the app");
-    side::serve(listener, Service { current, recorder }, stop).await;
+    side::serve(listener, Service { current, recorder }, end).await;
 }
 
 struct Service {

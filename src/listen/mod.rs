@@ -48,7 +48,7 @@ pub use self::{
     admission::{Admission, Bounds},
     capacity::{Capacity, memory_limit},
     refusal::refusal,
-    side::{SideService, serve as serve_aside},
+    side::{SideEnd, SideService, serve as serve_aside},
     socket::{Accepted, Listener, Stream, allow_open_files},
     worker::{Handle as WorkerHandle, WorkerConfig},
 };

@@ -4,7 +4,11 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     net::IpAddr,
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +44,19 @@ pub trait SideService: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// Serves on `listener`, until `stop`. Connections that are open then are answered until the process ends.
-pub async fn serve<S: SideService>(listener: Listener, service: S, stop: CancellationToken) {
+/// How such a listener ends.
+#[derive(Clone)]
+pub struct SideEnd {
+    /// Nothing is accepted any more.
+    pub stop: CancellationToken,
+    /// The configuration does not name it any more. This comes before [`stop`](Self::stop).
+    pub removal: CancellationToken,
+}
+
+/// Serves on `listener`, until the stop. Connections that are open then are answered until the process ends. If the listener is
+/// removed, they end with it: those with an answer under way when that is sent, the others at once.
+pub async fn serve<S: SideService>(listener: Listener, service: S, end: SideEnd) {
+    let SideEnd { stop, removal } = end;
     let service = Arc::new(service);
     let refusals = Throttled::new(TELL);
     let mut connections = JoinSet::new();
@@ -55,10 +71,11 @@ pub async fn serve<S: SideService>(listener: Listener, service: S, stop: Cancell
             Ok((stream, peer)) => {
                 let service = Arc::clone(&service);
                 let peer = peer.map(|peer| peer.ip());
+                let removal = removal.clone();
                 let served = async move {
                     match stream {
-                        Stream::Tcp(stream) => connection(service, stream, peer).await,
-                        Stream::Unix(stream) => connection(service, stream, None).await,
+                        Stream::Tcp(stream) => connection(service, stream, peer, removal).await,
+                        Stream::Unix(stream) => connection(service, stream, None, removal).await,
                     }
                 };
                 open.add(connections.spawn(served), S::CONNECTIONS);
@@ -102,12 +119,19 @@ impl Open {
     }
 }
 
-async fn connection<S, T>(service: Arc<S>, stream: T, peer: Option<IpAddr>)
-where
+async fn connection<S, T>(
+    service: Arc<S>,
+    stream: T,
+    peer: Option<IpAddr>,
+    removal: CancellationToken,
+) where
     S: SideService,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let is_used = Arc::new(AtomicBool::new(false));
+    let uses = Arc::clone(&is_used);
     let service = service_fn(move |request: Request<Incoming>| {
+        uses.store(true, Ordering::Relaxed);
         let service = Arc::clone(&service);
         async move {
             let has_body = !request.body().is_end_stream();
@@ -123,7 +147,24 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = served.await {
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        // What has come by then is under way.
+        biased;
+        ended = served.as_mut() => ended,
+        () = removal.cancelled() => {
+            // hyper takes one without any request for busy.
+            if !is_used.load(Ordering::Relaxed) {
+                return;
+            }
+            served.as_mut().graceful_shutdown();
+            match timeout(CLOSE_GRACE, served).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection to {} ended", S::KEY);
     }
 }
@@ -132,7 +173,85 @@ where
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to read the next piece of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to end once its listener is removed.
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is told.
 const TELL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+        sync::Notify,
+    };
+
+    use super::*;
+    use crate::{answer::reply, listen::settings::ListenAddress};
+
+    /// Thinks about an answer until it is told to give it.
+    #[derive(Clone, Default)]
+    struct Slow {
+        asked: Arc<Notify>,
+        given: Arc<Notify>,
+    }
+
+    impl SideService for Slow {
+        const KEY: &'static str = "test";
+        const CONNECTIONS: usize = 4;
+
+        async fn answer(&self, _: Request<Incoming>, _: Option<IpAddr>) -> Response<Body> {
+            self.asked.notify_one();
+            self.given.notified().await;
+            reply::text(StatusCode::OK, "fine")
+        }
+    }
+
+    /// What a client gets whose question is thought about when the listener ends, and whether its connection is open after that.
+    async fn asked_at_the_end(is_removed: bool) -> (String, bool) {
+        let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
+        let address = listener.place();
+        let end = SideEnd {
+            stop: CancellationToken::new(),
+            removal: CancellationToken::new(),
+        };
+        let slow = Slow::default();
+        let serving = tokio::spawn(serve(listener, slow.clone(), end.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let ask = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        client.write_all(ask).await.unwrap();
+        slow.asked.notified().await;
+        if is_removed {
+            end.removal.cancel();
+        }
+        end.stop.cancel();
+        serving.await.unwrap();
+        slow.given.notify_one();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"fine") {
+            client.read_buf(&mut answer).await.unwrap();
+        }
+        client.write_all(ask).await.unwrap();
+        slow.given.notify_one();
+        let is_open = client.read(&mut [0; 64]).await.is_ok_and(|read| read > 0);
+        (String::from_utf8(answer).unwrap(), is_open)
+    }
+
+    #[tokio::test]
+    async fn an_answer_under_way_outlasts_its_listener() {
+        let (answer, is_open) = asked_at_the_end(true).await;
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(!is_open);
+    }
+
+    /// Whoever asks whether the gate stops is answered until it has.
+    #[tokio::test]
+    async fn at_a_stop_connections_go_on() {
+        let (answer, is_open) = asked_at_the_end(false).await;
+        assert!(!answer.contains("connection:"), "{answer}");
+        assert!(is_open);
+    }
+}

@@ -11,11 +11,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{
-    Browser, House, ScriptedProvider, Upstream, arranged, house::Plan, ports, provider::now, raw,
-    tls, websocket,
+    Browser, House, ScriptedProvider, Stream, Upstream, arranged, house::Plan, ports,
+    provider::now, raw, tls, websocket,
 };
 
 /// A change of a file is seen within this.
@@ -319,6 +322,38 @@ async fn the_address_for_operators_may_change() {
         assert!(tokio::time::Instant::now() < end, "somebody listens there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Nothing of it is left that a firewall would still have to know of.
+#[tokio::test]
+async fn connections_of_operators_end_with_their_address() {
+    // Less than they may be silent.
+    const AT_ONCE: Duration = Duration::from_secs(10);
+    let (house, _upstream, _provider) = house(|plan| plan).await;
+    let address = house.admin_address();
+    let mut open = Vec::<Stream>::new();
+    for _ in 0..3 {
+        open.push(Box::new(TcpStream::connect(address).await.expect("open")));
+    }
+    let [_silent, half, idle] = &mut open[..] else {
+        unreachable!("three");
+    };
+    half.write_all(b"GET /ping HT").await.expect("sent");
+    let ask = format!("GET /ping HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    idle.write_all(ask.as_bytes()).await.expect("sent");
+    let answer = raw::read_until(idle, "OK", AT_ONCE).await;
+    assert!(
+        raw::status(&answer) == 200 && !raw::says_close(&answer),
+        "{answer}"
+    );
+    change(&house, &format!("admin_listen = \"{address}\""), "").await;
+    for (name, mut connection) in ["silent", "half", "idle"].into_iter().zip(open) {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(AT_ONCE, connection.read_to_end(&mut rest)).await;
+        // A reset is an end, too.
+        assert!(ended.is_ok(), "{name}: it is still open");
+    }
+    assert!(TcpStream::connect(address).await.is_err(), "it listens");
 }
 
 #[tokio::test]
