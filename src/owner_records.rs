@@ -2,7 +2,7 @@
 //!
 //! If two change a record at once, one is first, and the other sees its change. A reader of the store learns nothing. A record that
 //! cannot be decrypted here is left as it is: during a rotation of secrets another replica may have the new one already, or still the old one, and its
-//! data must not be lost.
+//! data must not be lost. It may be replaced once no other replica seals by a secret that this one has not.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -37,6 +37,8 @@ pub trait OwnerRecord: Sized {
 pub struct OwnerRecords<R> {
     store: Arc<dyn Store>,
     keys: Arc<ArcSwap<KeyRing>>,
+    /// Whether another replica may open what this one cannot.
+    others_may_open: Arc<dyn Fn() -> bool + Send + Sync>,
     kind: PhantomData<fn() -> R>,
 }
 
@@ -52,7 +54,17 @@ impl<R: OwnerRecord> OwnerRecords<R> {
         Self {
             store,
             keys,
+            others_may_open: Arc::new(|| false),
             kind: PhantomData,
+        }
+    }
+
+    /// The same beside replicas, which may open what this one cannot while `others_may_open` says so.
+    #[must_use]
+    pub fn beside(self, others_may_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            others_may_open: Arc::new(others_may_open),
+            ..self
         }
     }
 
@@ -72,6 +84,29 @@ impl<R: OwnerRecord> OwnerRecords<R> {
         &self,
         owner: [u8; 16],
         now: Timestamp,
+        change: impl FnMut(Option<R>) -> Result<Option<R>, E>,
+    ) -> Result<(), E> {
+        self.change_where(owner, now, false, change).await
+    }
+
+    /// The same, but a record that nobody can open any more counts as none: what `change` gives takes its place.
+    ///
+    /// # Errors
+    /// As for [`change`](Self::change); a record that does not open here while another replica may open it.
+    pub async fn change_or_replace<E: From<kv::Error>>(
+        &self,
+        owner: [u8; 16],
+        now: Timestamp,
+        change: impl FnMut(Option<R>) -> Result<Option<R>, E>,
+    ) -> Result<(), E> {
+        self.change_where(owner, now, true, change).await
+    }
+
+    async fn change_where<E: From<kv::Error>>(
+        &self,
+        owner: [u8; 16],
+        now: Timestamp,
+        replaces: bool,
         mut change: impl FnMut(Option<R>) -> Result<Option<R>, E>,
     ) -> Result<(), E> {
         for _ in 0..TRIES {
@@ -81,6 +116,16 @@ impl<R: OwnerRecord> OwnerRecords<R> {
                     sealed,
                     opened: Some(record),
                 }) => (Some(sealed), Some(record)),
+                Some(Read {
+                    sealed,
+                    opened: None,
+                }) if replaces && !(self.others_may_open)() => {
+                    tracing::warn!(
+                        "a user's {} are replaced: no secret opens them any more",
+                        R::HOLDS
+                    );
+                    (Some(sealed), None)
+                }
                 Some(Read { opened: None, .. }) => {
                     return Err(kv::Error(format!(
                         "the {} of this user do not open: put the earlier session.secret on its list, or end them all",

@@ -98,17 +98,13 @@ impl Services {
         let keys = Arc::clone(&directory_keys);
         // Anybody may have programs wait, and must not take the place of what was agreed upon.
         let redis_state = redis.as_deref().map(Redis::state);
-        let grants = Grants::new(
-            Arc::clone(&state),
-            Arc::clone(&keys),
-            Arc::clone(&revocations),
-        );
-        let grants = Arc::new(grants);
+        let grants = Arc::new(grants(config, &state, &keys, &revocations, redis.as_ref()));
         let assertions = UsedAssertions::new(Arc::clone(&state));
         let signing_keys = Arc::new(KeptKeys::new(Arc::clone(&state), Arc::clone(&keys)));
         let waiting = pushed(redis_state.clone());
         let pushed_requests = PushedRequests::new(waiting, Arc::clone(&keys));
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
+        let devices = Devices::new(&devices(redis_state), Arc::clone(&directory_keys));
         let (refreshed, queue) = mpsc::channel(WAITING_REFRESHES);
         refresher.tell(refreshed);
         tokio::spawn(note_refreshes(
@@ -136,7 +132,7 @@ impl Services {
             signing_keys,
             issuer: Arc::new(IssuerState {
                 documents: Documents::new(trust::client_config()),
-                devices: Devices::new(&devices(redis_state)),
+                devices,
                 assertions,
                 pushed: pushed_requests,
                 machines: rate_limit::Table::default(),
@@ -194,6 +190,24 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
         (None, Some(redis)) => redis.state(),
         (Some(StateSettings::Memory), _) | (None, None) => Arc::new(kv::Memory::default()),
     })
+}
+
+/// What users have let clients do. Where replicas share it, one of them may open what this one cannot.
+fn grants(
+    config: &Config,
+    state: &Arc<dyn kv::Store>,
+    keys: &Arc<ArcSwap<KeyRing>>,
+    revocations: &Arc<Revocations>,
+    redis: Option<&Arc<Redis>>,
+) -> Grants {
+    let grants = Grants::new(Arc::clone(state), Arc::clone(keys), Arc::clone(revocations));
+    match redis {
+        Some(redis) if config.state.is_none() => {
+            let redis = Arc::clone(redis);
+            grants.beside(move || redis.others_may_open())
+        }
+        _ => grants,
+    }
 }
 
 /// Where programs without a browser wait for their users: with the replicas, or in this process.

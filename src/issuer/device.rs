@@ -6,23 +6,31 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::client::sha256;
+use super::{client::sha256, strangers::Strangers};
 use crate::{
     clock::Timestamp,
     kv::{self, Store, Table},
     random,
-    session::directory::UserKey,
+    session::{
+        directory::UserKey,
+        seal::{KeyRing, Purpose},
+    },
 };
 
 /// What waits for somebody.
 pub struct Devices {
-    waiting: Table<Waiting>,
+    /// Sealed under their codes: whoever can look into the store learns nothing, and can put nothing there.
+    waiting: Table<String>,
     /// The user code of a device code, by its hash.
     codes: Table<String>,
     /// How many wrong codes somebody has typed lately. Beside what waits, so that replicas count together.
     guesses: Table<Guesses>,
+    /// What clients that nobody vouches for have wait.
+    strangers: Strangers,
+    keys: Arc<ArcSwap<KeyRing>>,
 }
 
 /// Wrong codes that somebody has typed, and those that are being looked up.
@@ -76,6 +84,8 @@ pub struct DeviceRequest {
     pub resource: String,
     /// What they may be used for.
     pub scopes: Vec<String>,
+    /// Whether the operator knows the client, and it has proven who it is.
+    pub is_vouched_for: bool,
 }
 
 /// What a program that asks whether it may go on is told.
@@ -133,13 +143,32 @@ impl fmt::Display for UserCode {
 }
 
 impl Devices {
-    /// Those in `store`.
-    pub fn new(store: &Arc<dyn Store>) -> Self {
+    /// Those in `store`, sealed under `keys`.
+    pub fn new(store: &Arc<dyn Store>, keys: Arc<ArcSwap<KeyRing>>) -> Self {
         Self {
-            waiting: Table::new(Arc::clone(store), "devices", 1),
+            waiting: Table::new(Arc::clone(store), "devices", 2),
             codes: Table::new(Arc::clone(store), "device-codes", 1),
             guesses: Table::new(Arc::clone(store), "device-guesses", 1),
+            strangers: Strangers::new(Arc::clone(store), "device-counts", LASTS),
+            keys,
         }
+    }
+
+    fn seal(&self, code: &str, waiting: &Waiting) -> String {
+        let plain = postcard::to_allocvec(waiting).expect("a vector takes all of it");
+        let keys = self.keys.load();
+        keys.seal(
+            Purpose::WaitingDevice,
+            code.as_bytes(),
+            &plain,
+            random::bytes(),
+        )
+    }
+
+    fn open(&self, code: &str, sealed: &str) -> Option<Waiting> {
+        let keys = self.keys.load();
+        let plain = keys.open(Purpose::WaitingDevice, code.as_bytes(), sealed)?;
+        postcard::from_bytes(&plain).ok()
     }
 
     /// Has a program wait under `user_code`.
@@ -168,10 +197,14 @@ impl Devices {
             interval: INTERVAL,
             answer: None,
         };
+        let sealed = self.seal(&user_code.0, &waiting);
+        if !request.is_vouched_for {
+            self.strangers.take(sealed.len(), now).await?;
+        }
         // One in 25 thousand million is taken.
         if !self
             .waiting
-            .add(user_code.0.as_bytes(), &waiting, expires_at)
+            .add(user_code.0.as_bytes(), &sealed, expires_at)
             .await?
         {
             return Err(kv::Error("a user code is taken".to_owned()));
@@ -210,7 +243,8 @@ impl Devices {
         if !counted.await.map_err(Some)? {
             return Err(None);
         }
-        let found = self.waiting.get(code.0.as_bytes()).await.map_err(Some)?;
+        let sealed = self.waiting.get(code.0.as_bytes()).await.map_err(Some)?;
+        let found = sealed.and_then(|sealed| self.open(&code.0, &sealed));
         let found = found.filter(|waiting| waiting.answer.is_none() && now < waiting.expires_at);
         if found.is_some() {
             let given_back = self.guesses.update(user.bytes(), |known| {
@@ -239,6 +273,7 @@ impl Devices {
     ) -> Result<bool, kv::Error> {
         let answer = grant.map_or(Answer::No, Answer::Yes);
         let answered = self.waiting.update(code.0.as_bytes(), |current| {
+            let current = current.and_then(|sealed| self.open(&code.0, &sealed));
             // Another program may have got the same code since.
             let same = current.filter(|current| {
                 current.answer.is_none() && current.challenge == waiting.challenge
@@ -251,7 +286,7 @@ impl Devices {
                 answer: Some(answer.clone()),
                 ..current
             };
-            (Some((answered, expires_at)), true)
+            (Some((self.seal(&code.0, &answered), expires_at)), true)
         });
         answered.await
     }
@@ -271,6 +306,7 @@ impl Devices {
             return Ok(Poll::Expired);
         };
         let polled = self.waiting.update(user_code.as_bytes(), |current| {
+            let current = current.and_then(|sealed| self.open(&user_code, &sealed));
             let waiting =
                 current.filter(|waiting| now < waiting.expires_at && waiting.client == client);
             let Some(mut waiting) = waiting else {
@@ -290,7 +326,8 @@ impl Devices {
             } else {
                 Poll::Pending
             };
-            (Some((waiting, expires_at)), Err(poll))
+            let sealed = self.seal(&user_code, &waiting);
+            (Some((sealed, expires_at)), Err(poll))
         });
         let answer = match polled.await? {
             Ok(answer) => answer,
@@ -332,13 +369,49 @@ mod tests {
             address: Some("192.0.2.1".to_owned()),
             resource: "https://h/mcp".to_owned(),
             scopes: Vec::new(),
+            is_vouched_for: true,
+        }
+    }
+
+    fn keys() -> Arc<ArcSwap<KeyRing>> {
+        let secret = crate::secret::Secret::new("one".to_owned());
+        Arc::new(ArcSwap::from_pointee(KeyRing::new(
+            &[secret],
+            "app.example gate",
+        )))
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_sealed_and_strangers_leave_room() {
+        let store: Arc<dyn Store> = Arc::new(kv::Memory::new(20_000, 10_000_000));
+        let (devices, now) = (Devices::new(&store, keys()), clock::now());
+        let begin = async |number: u128, is_vouched_for| {
+            let request = DeviceRequest {
+                name: "A name ".repeat(30),
+                resource: format!("https://h/mcp/{}", "x".repeat(1_000)),
+                is_vouched_for,
+                ..request()
+            };
+            let (code, challenge) = (UserCode::generate(number.to_be_bytes()), String::new());
+            let device = format!("device {number}");
+            devices.begin(request, &code, &device, challenge, now).await
+        };
+        let mut begun = 0;
+        while begin(begun, false).await.is_ok() {
+            begun += 1;
+            assert!(begun < 9_000, "it is not bounded");
+        }
+        assert!(begin(begun, true).await.is_ok());
+        let kept = store.scan("devices".to_owned(), 9).await.unwrap();
+        for (_, kept) in kept {
+            assert!(!String::from_utf8_lossy(&kept).contains("h/mcp"));
         }
     }
 
     async fn begun() -> (Devices, UserCode, Timestamp) {
         let store: Arc<dyn Store> = Arc::new(kv::Memory::default());
         let (devices, code, now) = (
-            Devices::new(&store),
+            Devices::new(&store, keys()),
             UserCode::generate([7; 16]),
             clock::now(),
         );
@@ -469,7 +542,7 @@ mod tests {
 
     fn far() -> Devices {
         let store: Arc<dyn Store> = Arc::new(Far(kv::Memory::default()));
-        Devices::new(&store)
+        Devices::new(&store, keys())
     }
 
     #[tokio::test]

@@ -127,6 +127,15 @@ impl Grants {
         }
     }
 
+    /// The same beside replicas: see [`OwnerRecords::beside`].
+    #[must_use]
+    pub fn beside(self, others_may_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            records: self.records.beside(others_may_open),
+            ..self
+        }
+    }
+
     /// Begins a grant of whoever has the `session`, which lasts until `ends_at` at most. A form that is sent twice begins one.
     ///
     /// # Errors
@@ -225,7 +234,7 @@ impl Grants {
         let facts = Facts::of(session.clone());
         let (mut gone, mut newest, mut earlier) = (Vec::new(), None, None);
         self.records
-            .change(owner, now, |record| {
+            .change_or_replace(owner, now, |record| {
                 let mut record = record.unwrap_or_else(|| Record::of(&facts, known_at));
                 record.note(&facts, known_at);
                 newest = record.facts();
@@ -560,7 +569,7 @@ pub(super) mod tests {
         let grants = grants_in(store.clone(), "one");
         let code = code_of(&grants, now).await;
         let token = redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
-        let other = grants_in(store, "two");
+        let other = grants_in(store.clone(), "two").beside(|| true);
         let ends_at = now.after(Duration::from_hours(1));
         let begun = other.begin(&agreement(), &session(), now, ends_at).await;
         assert!(begun.is_err());
@@ -571,6 +580,18 @@ pub(super) mod tests {
         let user = UserKey::of(&session().identity);
         other.end_all(&user, now).await.unwrap();
         assert!(grants.of_refresh_token(&token).await.is_err());
+    }
+
+    /// Once no replica has the earlier secret any more, nothing of what it sealed is in the way of a new grant.
+    #[tokio::test]
+    async fn what_opens_nowhere_any_more_makes_room() {
+        let (store, now) = (Arc::new(kv::Memory::default()), clock::now());
+        let code = code_of(&grants_in(store.clone(), "one"), now).await;
+        let grants = grants_in(store, "two");
+        // Nothing but a new grant takes its place.
+        assert!(redeem(&grants, &code, VERIFIER, BACK, now).await.is_err());
+        let code = code_of(&grants, now).await;
+        redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
     }
 
     #[tokio::test]

@@ -37,6 +37,7 @@ pub mod registration;
 pub mod resource;
 pub mod settings;
 pub mod signing;
+mod strangers;
 pub mod token;
 pub mod token_exchange;
 mod used_assertions;

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::parameters::Parameters;
+use super::{parameters::Parameters, strangers::Strangers};
 use crate::{
     clock::Timestamp,
     kv::{self, Store, Table},
@@ -20,8 +20,8 @@ use crate::{
 /// Those that wait for their users.
 pub struct PushedRequests {
     waiting: Table<String>,
-    /// How many were pushed lately by clients that nobody vouches for.
-    strangers: Table<Count>,
+    /// What was pushed lately by clients that nobody vouches for.
+    strangers: Strangers,
     keys: Arc<ArcSwap<KeyRing>>,
 }
 
@@ -33,13 +33,6 @@ struct Pushed<'a> {
     /// The handle of the client that pushed it.
     client: &'a str,
     query: &'a str,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-struct Count {
-    count: u32,
-    /// New at each change: two changes to the same value would be taken for one.
-    change: [u8; 8],
 }
 
 /// Who pushes.
@@ -56,7 +49,7 @@ impl PushedRequests {
     pub fn new(store: Arc<dyn Store>, keys: Arc<ArcSwap<KeyRing>>) -> Self {
         Self {
             waiting: Table::new(Arc::clone(&store), "pushed-requests", 2),
-            strangers: Table::new(store, "pushed-counts", 1),
+            strangers: Strangers::new(store, "pushed-counts", LASTS),
             keys,
         }
     }
@@ -71,9 +64,6 @@ impl PushedRequests {
         parameters: &Parameters,
         now: Timestamp,
     ) -> Result<String, kv::Error> {
-        if !pusher.is_vouched_for {
-            self.count(now).await?;
-        }
         let name: RequestName = random::bytes();
         let query = parameters.encode();
         let pushed = Pushed {
@@ -83,29 +73,11 @@ impl PushedRequests {
         let plain = postcard::to_allocvec(&pushed).map_err(|error| kv::Error(error.to_string()))?;
         let keys = self.keys.load();
         let sealed = keys.seal(Purpose::PushedRequest, &name, &plain, random::bytes());
+        if !pusher.is_vouched_for {
+            self.strangers.take(sealed.len(), now).await?;
+        }
         self.waiting.put(&name, &sealed, now.after(LASTS)).await?;
         Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(name)))
-    }
-
-    /// Anybody may register, and push from many addresses: all of them together fill a part of the store, over all replicas.
-    async fn count(&self, now: Timestamp) -> Result<(), kv::Error> {
-        let window = (now.0 / LASTS.as_secs()).to_be_bytes();
-        let end = now.after(LASTS * 2);
-        let counted = self.strangers.update(&window, |known| {
-            let count = known.map_or(0, |known| known.count);
-            if count >= MOST_OF_STRANGERS {
-                return (None, false);
-            }
-            let counted = Count {
-                count: count + 1,
-                change: random::bytes(),
-            };
-            (Some((counted, end)), true)
-        });
-        if counted.await? {
-            return Ok(());
-        }
-        Err(kv::Error("too many requests were pushed ahead".to_owned()))
     }
 
     /// What `client` has pushed under this name. It stays: whoever has to sign in on the way comes back with the same name.
@@ -152,8 +124,6 @@ fn name(request_uri: &str) -> Option<RequestName> {
 const PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
 /// How long a request waits for its user, who may have to sign in first.
 pub const LASTS: Duration = Duration::from_mins(10);
-/// Requests that clients nobody vouches for push in ten minutes, all together and over all replicas.
-const MOST_OF_STRANGERS: u32 = 4_000;
 
 #[cfg(test)]
 mod tests {
@@ -203,29 +173,28 @@ mod tests {
         assert!(waiting.find("app", &uri).await.unwrap().is_none());
     }
 
+    /// Those that a server would take, each.
     #[tokio::test]
     async fn what_strangers_push_has_a_bound_and_others_have_room() {
-        let waiting = requests(Arc::new(kv::Memory::default()), "one");
+        let store = kv::Memory::new(10_000, 10_000_000);
+        let waiting = requests(Arc::new(store), "one");
         let now = crate::clock::now();
-        let full = Count {
-            count: MOST_OF_STRANGERS,
-            change: [0; 8],
-        };
-        let window = (now.0 / LASTS.as_secs()).to_be_bytes();
-        let end = now.after(LASTS);
-        waiting.strangers.put(&window, &full, end).await.unwrap();
-        let parameters = Parameters::parse(b"state=a").unwrap();
-        assert!(waiting.push(APP, &parameters, now).await.is_err());
+        let parameters = Parameters::parse(format!("state={}", "a".repeat(15_000)).as_bytes());
+        let parameters = parameters.unwrap();
+        let push = async |pusher, now| waiting.push(pusher, &parameters, now).await;
         let known = Pusher {
             is_vouched_for: true,
             ..APP
         };
-        assert!(waiting.push(known, &parameters, now).await.is_ok());
-        assert!(
-            waiting
-                .push(APP, &parameters, now.after(LASTS))
-                .await
-                .is_ok()
-        );
+        for now in [now, now.after(LASTS)] {
+            let mut pushed = 0;
+            while push(APP, now).await.is_ok() {
+                pushed += 1;
+                assert!(pushed < 1_000, "it is not bounded");
+            }
+            for _ in 0..50 {
+                assert!(push(known, now).await.is_ok());
+            }
+        }
     }
 }

@@ -55,6 +55,8 @@ pub enum Purpose {
     SigningKeys,
     /// An authorization request that a client has pushed ahead.
     PushedRequest,
+    /// A program that waits for its user.
+    WaitingDevice,
     /// Whom an app wants to sign out, on the way from its form.
     SignOutHint,
     /// By which an app names a session that is in a cookie.
@@ -258,7 +260,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -272,6 +274,7 @@ impl Purpose {
         Self::Grants,
         Self::SigningKeys,
         Self::PushedRequest,
+        Self::WaitingDevice,
         Self::SignOutHint,
         Self::SessionHandle,
     ];
@@ -291,6 +294,7 @@ impl Purpose {
             Self::Grants => "grants",
             Self::SigningKeys => "signing keys",
             Self::PushedRequest => "pushed request",
+            Self::WaitingDevice => "waiting device",
             Self::SignOutHint => "sign-out hint",
             Self::SessionHandle => "session handle",
         }

@@ -208,6 +208,10 @@ impl Reader<'_> {
         ),
         (routes, providers): (Option<&[Route]>, Option<&[ProviderSettings]>),
     ) {
+        let is_kept = matches!(state, Ok(Some(StateSettings::File(_))));
+        if settings.is_some() && is_kept && session.is_some_and(|session| session.ephemeral) {
+            self.warn_of_grants_that_end();
+        }
         let marked = routes
             .unwrap_or_default()
             .iter()

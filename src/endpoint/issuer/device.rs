@@ -63,6 +63,7 @@ pub(super) async fn begin(request: &ClientRequest<'_>) -> Result<Response<Body>,
             route,
             &scopes(form.get("scope").unwrap_or_default())?,
         ),
+        is_vouched_for: client.is_vouched_for(),
     };
     let device_code = format!("sgd_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()));
     let user_code = UserCode::generate(random::bytes());

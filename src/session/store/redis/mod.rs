@@ -171,6 +171,11 @@ impl Redis {
         directory
     }
 
+    /// Whether another replica may open what this one cannot, as far as is known: it seals by a secret that this one has not.
+    pub fn others_may_open(&self) -> bool {
+        self.secrets.may_differ()
+    }
+
     /// What has to be remembered beside sessions, as all replicas see it.
     pub fn state(&self) -> Arc<dyn kv::Store> {
         Arc::new(RedisState {

@@ -24,6 +24,8 @@ pub(super) struct Secrets {
     /// Of its own: the first seals.
     own: ArcSwap<Vec<Fingerprint>>,
     differ: AtomicBool,
+    /// Whether it has looked at the others' since it began.
+    has_looked: AtomicBool,
 }
 
 impl Secrets {
@@ -31,6 +33,7 @@ impl Secrets {
         Self {
             own: ArcSwap::from_pointee(own),
             differ: AtomicBool::new(false),
+            has_looked: AtomicBool::new(false),
         }
     }
 
@@ -44,12 +47,19 @@ impl Secrets {
         self.differ.load(Ordering::Relaxed)
     }
 
+    /// Whether another replica may open what this one cannot.
+    pub(super) fn may_differ(&self) -> bool {
+        !self.has_looked.load(Ordering::Acquire) || self.differ()
+    }
+
     /// By these secrets replicas seal. Whether that changes what is known.
     fn note(&self, sealing: &[&[u8]]) -> bool {
         let own = self.own.load();
         let is_own = |secret: &&[u8]| own.iter().any(|own| own == *secret);
         let differ = !sealing.iter().all(is_own);
-        self.differ.swap(differ, Ordering::Relaxed) != differ
+        let did_differ = self.differ.swap(differ, Ordering::Relaxed);
+        self.has_looked.store(true, Ordering::Release);
+        did_differ != differ
     }
 }
 
@@ -97,7 +107,8 @@ mod tests {
     fn each_has_to_have_what_the_others_seal_with() {
         let (old, new) = ([1; 16], [2; 16]);
         let secrets = Secrets::new(vec![old, new]);
-        assert!(!secrets.note(&[&old]) && !secrets.differ());
+        assert!(secrets.may_differ() && !secrets.differ());
+        assert!(!secrets.note(&[&old]) && !secrets.may_differ());
         assert!(!secrets.note(&[&old, &new]) && !secrets.differ());
         let other = [3; 16];
         assert!(secrets.note(&[&old, &other]) && secrets.differ());
