@@ -331,7 +331,7 @@ fn log_in(url: &url::Url, wants_token: bool) -> Result<ExitCode, ExitCode> {
     match done {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
-            complain(&format!("{why}\n"));
+            complain(&format!("{}\n", login::plain(&why)));
             Err(ExitCode::FAILURE)
         }
     }

@@ -89,14 +89,34 @@ pub(super) async fn log_in(url: &Url, say: impl Fn(&str)) -> Result<(), Failure>
         |name: &str| text(&begun, name).ok_or_else(|| format!("the server's answer has no {name}"));
     let (device_code, user_code) = (part("device_code")?, part("user_code")?);
     say(&format!(
-        "Open   {}\n\nand see that it shows this code, or type it there:   {user_code}\n\nWaiting …\n",
-        text(&begun, "verification_uri_complete").map_or_else(|| part("verification_uri"), Ok)?,
+        "Open   {}\n\nand see that it shows this code, or type it there:   {}\n\nWaiting …\n",
+        page(&begun)?,
+        plain(&user_code),
     ));
     let tokens = wait(&http, &token_endpoint, &begun, (&device_code, &client_id)).await?;
-    let kept = Kept::of(tokens, client_id, token_endpoint, None);
+    let kept = Kept::of(tokens, client_id, token_endpoint, None)?;
+    let _lock = lock(&file).await?;
     change(&file, |all| {
         all.insert(key(url), kept);
     })
+}
+
+/// Where people are sent: an address that a browser opens, and no other.
+fn page(begun: &Value) -> Result<Url, Failure> {
+    let page = text(begun, "verification_uri_complete").or_else(|| text(begun, "verification_uri"));
+    let page = page.ok_or("the server's answer has no verification_uri")?;
+    let page = Url::parse(&page).ok();
+    let page = page.filter(|page| matches!(page.scheme(), "https" | "http"));
+    page.ok_or_else(|| "the server's verification_uri is no address of a page".to_owned())
+}
+
+/// What a server says, as a terminal may be given it: no control characters, which would move its cursor or set its clipboard, and none that
+/// turn text around.
+pub(super) fn plain(said: &str) -> String {
+    let turns = |letter: char| matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    said.chars()
+        .filter(|letter| !letter.is_control() && !turns(*letter))
+        .collect()
 }
 
 /// Asks for the tokens again and again, until the user has said yes or no, or too long nothing (RFC 8628 §3.4 and §3.5).
@@ -154,8 +174,16 @@ async fn wait(
 pub(super) async fn token(url: &Url) -> Result<String, Failure> {
     let file = file()?;
     let again = || format!("log in first: sidegate login {url}");
-    let kept = load(&file)?.remove(&key(url)).ok_or_else(again)?;
-    if clock::now().after(LEFT) < kept.expires_at {
+    let known = || load(&file)?.remove(&key(url)).ok_or_else(again);
+    let is_good = |kept: &Kept| clock::now().after(LEFT) < kept.expires_at;
+    let kept = known()?;
+    if is_good(&kept) {
+        return Ok(kept.access_token);
+    }
+    // Each refresh token is good once: of all who come at once, one brings it, and the others find what it got.
+    let _lock = lock(&file).await?;
+    let kept = known()?;
+    if is_good(&kept) {
         return Ok(kept.access_token);
     }
     let refresh_token = kept.refresh_token.as_deref().ok_or_else(again)?;
@@ -178,7 +206,7 @@ pub(super) async fn token(url: &Url) -> Result<String, Failure> {
         kept.client_id,
         kept.token_endpoint,
         kept.refresh_token,
-    );
+    )?;
     let token = refreshed.access_token.clone();
     change(&file, |all| {
         all.insert(key(url), refreshed);
@@ -192,15 +220,20 @@ impl Kept {
         client_id: String,
         token_endpoint: String,
         earlier: Option<String>,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
+        // RFC 6750 §2.1: it is printed, and put into a header.
+        let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_token(&tokens.access_token) {
+            return Err("the server's access token is none".to_owned());
+        }
         let lasts = Duration::from_secs(tokens.expires_in.unwrap_or(60));
-        Self {
+        Ok(Self {
             client_id,
             token_endpoint,
             access_token: tokens.access_token,
             refresh_token: tokens.refresh_token.or(earlier),
             expires_at: clock::now().after(lasts),
-        }
+        })
     }
 }
 
@@ -360,16 +393,44 @@ fn load(file: &Path) -> Result<All, Failure> {
     }
 }
 
-/// Changes the file as a whole: who reads it meanwhile sees one or the other. Its user alone may read it, from its first byte on.
+/// Its folder, which its user alone may look into.
+fn make_folder(file: &Path) -> io::Result<()> {
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+/// Waits until no other process changes the file, and keeps others from that while the lock lives. It is beside the file, which is replaced
+/// as a whole.
+async fn lock(file: &Path) -> Result<fs::File, Failure> {
+    let at = file.with_extension("lock");
+    let failed = |error: io::Error| format!("{}: {error}", at.display());
+    make_folder(file).map_err(failed)?;
+    let mut options = fs::OpenOptions::new();
+    let open = options.write(true).create(true).truncate(false).mode(0o600);
+    let lock = open.open(&at).map_err(failed)?;
+    let end = clock::now().after(LONGEST_LOCK);
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if clock::now() < end => sleep(LOOK).await,
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(format!("{}: another process holds it", at.display()));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
+/// Changes the file as a whole: who reads it meanwhile sees one or the other. Its user alone may read it, from its first byte on. Only
+/// under the [`lock`].
 fn change(file: &Path, change: impl FnOnce(&mut All)) -> Result<(), Failure> {
     let mut all = load(file)?;
     change(&mut all);
     let written = || -> io::Result<()> {
-        let folder = file.parent().unwrap_or_else(|| Path::new("."));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        make_folder(file)?;
         let next = file.with_extension(format!("{}.tmp", std::process::id()));
         let _ = fs::remove_file(&next);
         let mut options = fs::OpenOptions::new();
@@ -389,7 +450,36 @@ fn change(file: &Path, change: impl FnOnce(&mut All)) -> Result<(), Failure> {
 const LONGEST_PAUSE: u64 = 60;
 /// Seconds that somebody is waited for at most.
 const LONGEST_WAIT: u64 = 1_800;
+/// How long another process that refreshes a token is waited for.
+const LONGEST_LOCK: Duration = Duration::from_mins(1);
+/// The pause between two looks whether it still does.
+const LOOK: Duration = Duration::from_millis(50);
 /// For how long a token that is printed is good at least.
 const LEFT: Duration = Duration::from_secs(30);
 /// Bytes of a server's answer.
 const LARGEST_ANSWER: u32 = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_does_nothing_to_a_terminal() {
+        let said = "AB\u{1b}]52;c;eA==\u{7}C\r\n\u{9b}31mD\u{202e}E\u{2066}\u{e9}";
+        assert_eq!(plain(said), "AB]52;c;eA==C31mDE\u{e9}");
+    }
+
+    #[test]
+    fn people_are_sent_to_pages_alone() {
+        let at = |complete: &str, plain: &str| {
+            page(&json!({"verification_uri_complete": complete, "verification_uri": plain}))
+                .map(|page| page.to_string())
+        };
+        let good = at("https://h/device?user_code=A\u{1b}]52\u{7}b", "");
+        assert_eq!(good.unwrap(), "https://h/device?user_code=A%1B]52%07b");
+        for bad in ["file:///etc/passwd", "javascript:alert(1)", "x", "\u{1b}c"] {
+            assert!(at(bad, "https://h/device").is_err(), "{bad}");
+        }
+        assert!(page(&json!({})).is_err());
+    }
+}

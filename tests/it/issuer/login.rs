@@ -74,6 +74,26 @@ async fn a_terminal_logs_in_and_prints_tokens() {
     assert_eq!(call(house, &renewed, "/mcp").await.status, StatusCode::OK);
     assert_eq!(printed(folder.path(), &[&url, "--token"]).1, renewed);
 
+    // Many at once get the same: what one of them was given is not lost to another's.
+    let rest = |all: &mut Value| {
+        all[&url]["expires_at"] = 0.into();
+        fs::write(&kept, all.to_string()).expect("written");
+    };
+    for _ in 0..3 {
+        rest(&mut serde_json::from_slice(&fs::read(&kept).expect("read")).expect("JSON"));
+        let folder = folder.path().to_owned();
+        let printing = (0..8).map(|_| {
+            let (folder, url) = (folder.clone(), url.clone());
+            tokio::task::spawn_blocking(move || printed(&folder, &[&url, "--token"]))
+        });
+        let all = futures_util::future::join_all(printing.collect::<Vec<_>>()).await;
+        let all: Vec<_> = all.into_iter().map(|one| one.expect("no panic")).collect();
+        for (is_well, token, why) in &all {
+            assert!(*is_well && *token == all[0].1, "{why}");
+        }
+        assert_eq!(call(house, &all[0].1, "/mcp").await.status, StatusCode::OK);
+    }
+
     // Ended elsewhere, it says what to do.
     browser
         .fetch(http::Method::GET, "/oauth2/account")
