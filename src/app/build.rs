@@ -154,6 +154,8 @@ fn issuer(
     scopes.extend(settings.scopes.iter().cloned());
     scopes.sort_unstable();
     scopes.dedup();
+    // The operator may have named them, too.
+    scopes.retain(|scope| !id_token::SCOPES.contains(&&**scope));
     scopes.extend(id_token::SCOPES.map(str::to_owned));
     let state = (
         Arc::clone(&services.grants),

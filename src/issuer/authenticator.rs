@@ -1,7 +1,11 @@
 //! Checks the gate's own access tokens under one configuration. This needs no lookup: the token has all the data, and this process knows
 //! which grants have ended since.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use moka::sync::Cache;
 
@@ -32,7 +36,9 @@ pub struct AccessTokens {
     /// Who signs those that are JWTs, and the name it goes by.
     signing: Arc<Signing>,
     issuer: String,
-    /// The clients that may act for themselves.
+    /// The clients of the configuration.
+    clients: HashSet<String>,
+    /// Those that may act for themselves.
     machines: HashMap<String, MachineSettings>,
     /// Those that were opened lately, by what was presented.
     opened: Cache<[u8; 32], Arc<Opened>>,
@@ -69,6 +75,7 @@ impl AccessTokens {
             revocations,
             signing,
             issuer,
+            clients: clients.iter().map(|client| client.id.clone()).collect(),
             machines: machines.collect(),
             opened,
         }
@@ -141,8 +148,14 @@ impl AccessTokens {
         Ok(Arc::clone(verified))
     }
 
-    /// A client's own token says who it was given to; what that client is, and may have, today's configuration says.
+    /// A token of a client of the configuration ends with that client. One of its own says who it was given to; what that client is, and
+    /// may have, today's configuration says. This is looked at once: another configuration has another list of those that were opened.
     fn within_settings(&self, mut token: AccessToken) -> Result<AccessToken, Refused> {
+        if token.is_of_configured_client && !self.clients.contains(&token.client) {
+            return Err(invalid(
+                "an access token of a client that is not configured any more",
+            ));
+        }
         if !token.is_clients_own {
             return Ok(token);
         }

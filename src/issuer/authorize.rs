@@ -114,6 +114,10 @@ impl AuthorizationRequest {
             Some(Ok(seconds)) => Some(seconds),
             Some(Err(_)) => return Err(invalid_request("max_age is a number of seconds")),
         };
+        let nonce = parameters.get("nonce");
+        if nonce.is_some_and(|nonce| nonce.len() > LONGEST_NONCE) {
+            return Err(invalid_request("nonce has more than 1024 bytes"));
+        }
         let written = max_age.map(|seconds| seconds.to_string());
         Ok(Self {
             challenge: challenge.to_owned(),
@@ -123,10 +127,7 @@ impl AuthorizationRequest {
             login: prompts.contains(&"login") || max_age.is_some_and(|seconds| seconds == 0),
             select_account: prompts.contains(&"select_account"),
             step_up: StepUp::read(written.as_deref(), parameters.get("acr_values")),
-            nonce: parameters
-                .get("nonce")
-                .filter(|nonce| nonce.len() <= LONGEST_NONCE)
-                .map(str::to_owned),
+            nonce: nonce.map(str::to_owned),
         })
     }
 }

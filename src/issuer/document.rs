@@ -109,7 +109,10 @@ pub fn read(at: &DocumentUrl, body: &[u8], loopback: bool) -> Result<Client, &'s
     if uris.len() > MOST_URIS {
         return Err("it has more than 20 redirect_uris");
     }
-    let uri = |uri: &Value| uri.as_str().and_then(|text| RedirectUri::parse(text).ok());
+    let uri = |uri: &Value| {
+        uri.as_str()
+            .and_then(|text| RedirectUri::parse_of_stranger(text).ok())
+    };
     let uris = uris.iter().map(uri).collect::<Option<Vec<_>>>();
     let uris = uris.ok_or("codes are not sent to one of its redirect_uris")?;
     let mut client = Client::listed(at.as_str().to_owned(), shown(name), Kind::Document, &uris);

@@ -6,6 +6,7 @@
 //! each sender ([`Places`]), so that the slow server of one client does not block other clients.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::{Duration, Instant},
@@ -195,8 +196,13 @@ impl Documents {
             .take(by.sender, Instant::now())
             .map_err(|_| NoDocument::Unavailable("too many documents were asked for from there"))?;
         let exchanged = timeout(TOTAL, self.exchange(at, by.loopback, most)).await;
-        let (headers, body) =
-            exchanged.unwrap_or(Err(NoDocument::Unreachable("it does not come in time")))?;
+        let (headers, body) = exchanged.unwrap_or_else(|_| {
+            tracing::info!(
+                at = at.as_str(),
+                "a client's document does not come in time"
+            );
+            Err(BROKEN)
+        })?;
         Ok(Known {
             said: read(&body).map_err(NoDocument::Bad)?,
             fetched_at: Instant::now(),
@@ -210,28 +216,30 @@ impl Documents {
         loopback: bool,
         most: usize,
     ) -> Result<(HeaderMap, Bytes), NoDocument> {
-        const BROKEN: NoDocument = NoDocument::Unreachable("its server does not answer as one");
         let url = at.url();
+        // Whoever asks may ask for names and ports inside, and learns nothing of them: what is wrong there is in the log alone.
+        let broken = |why: &dyn fmt::Display| {
+            tracing::info!(at = url.as_str(), %why, "a client's document cannot be fetched");
+            BROKEN
+        };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_or_known_default().unwrap_or(443);
         let mut addresses = dial::resolve(host, port)
             .await
-            .map_err(|_| NoDocument::Unreachable("its host has no address"))?;
+            .map_err(|error| broken(&error))?;
         addresses
             .retain(|address| is_public(address.ip()) || (loopback && address.ip().is_loopback()));
         if addresses.is_empty() {
-            return Err(NoDocument::Bad("its host has no public address"));
+            return Err(broken(&"its host has no public address"));
         }
         let tcp = dial::first_of(addresses)
             .await
-            .map_err(|_| NoDocument::Unreachable("its host does not answer"))?;
+            .map_err(|error| broken(&error))?;
         let stream: Box<dyn Stream> = if url.scheme() == "https" {
-            let name = ServerName::try_from(host.to_owned()).map_err(|_| BROKEN)?;
+            let name = ServerName::try_from(host.to_owned());
+            let name = name.map_err(|error| broken(&error))?;
             let stream = self.tls.connect(name, tcp).await;
-            Box::new(
-                stream
-                    .map_err(|_| NoDocument::Unreachable("its host cannot prove its name (TLS)"))?,
-            )
+            Box::new(stream.map_err(|error| broken(&error))?)
         } else {
             Box::new(tcp)
         };
@@ -239,22 +247,22 @@ impl Documents {
             .max_buf_size(LARGEST_HEAD)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|_| BROKEN)?;
+            .map_err(|error| broken(&error))?;
         let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        let authority = HeaderValue::try_from(url.authority()).map_err(|_| BROKEN)?;
+        let authority = HeaderValue::try_from(url.authority()).map_err(|error| broken(&error))?;
         let request = Request::get(&url[url::Position::BeforePath..url::Position::AfterQuery])
             .header(HOST, authority)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("sidegate/", env!("CARGO_PKG_VERSION")))
             .body(Empty::<Bytes>::new())
-            .map_err(|_| BROKEN)?;
+            .map_err(|error| broken(&error))?;
         let (head, body) = sender
             .send_request(request)
             .await
-            .map_err(|_| BROKEN)?
+            .map_err(|error| broken(&error))?
             .into_parts();
         if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(BROKEN);
+            return Err(broken(&head.status));
         }
         if head.status != StatusCode::OK {
             return Err(NoDocument::Bad(
@@ -342,6 +350,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         && !(segments[0] == 0x3fff && segments[1] < 0x1000)
 }
 
+/// What is said of every server that cannot be reached, whatever is the matter.
+const BROKEN: NoDocument = NoDocument::Unreachable("its server does not answer as one");
 /// How long a document may take, from the name to its last byte.
 const TOTAL: Duration = Duration::from_secs(5);
 /// The bytes of the largest document.

@@ -1,6 +1,8 @@
 //! What a route that accepts tokens adds to its answers: where a client can get a token (RFC 9728 §5.1), and CORS headers, because clients in
 //! pages of other origins use tokens and no cookies. Pure.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
@@ -24,6 +26,8 @@ impl Guard {
     /// Of a request for `path` of `origin` with these headers.
     pub fn of(resource: Resource, origin: &WebOrigin, path: &str, headers: &HeaderMap) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);
+        // It stands between quotes.
+        let path = utf8_percent_encode(path, UNQUOTED);
         Self {
             resource,
             metadata: format!("{origin}{RESOURCE_METADATA}{path}"),
@@ -157,6 +161,9 @@ const ALLOWED: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version
 /// The bytes of the header names that a page asks for.
 const LONGEST_NAMES: usize = 1_024;
 
+/// What a path may have and a quoted text may not.
+const UNQUOTED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\').add(b'<').add(b'>');
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +211,22 @@ mod tests {
             format!(
                 "Bearer realm=\"h\", error=\"insufficient_scope\", {metadata}, scope=\"mcp files write\""
             )
+        );
+    }
+
+    #[test]
+    fn no_path_ends_the_quotes_that_it_stands_in() {
+        let path = "/a\"b\\c%22d";
+        let guard = Guard::of(Resource::Mcp, &own(), path, &HeaderMap::new());
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"h\""),
+        );
+        guard.complete(true, StatusCode::UNAUTHORIZED, &mut headers);
+        assert_eq!(
+            headers[WWW_AUTHENTICATE],
+            "Bearer realm=\"h\", resource_metadata=\"http://gate.example/.well-known/oauth-protected-resource/a%22b%5Cc%22d\", scope=\"mcp\""
         );
     }
 

@@ -95,6 +95,20 @@ impl RedirectUri {
         })
     }
 
+    /// Reads one of a client that nobody vouches for. Of custom schemes it may have those of a name that its author has (RFC 8252 §7.1), or
+    /// of programs that are known to do without: any other may be of a part of somebody's system.
+    ///
+    /// # Errors
+    /// Why codes are not sent there.
+    pub fn parse_of_stranger(text: &str) -> Result<Self, Unfit> {
+        let uri = Self::parse(text)?;
+        let scheme = uri.url.scheme();
+        if uri.is_private_scheme() && !scheme.contains('.') && !KNOWN.contains(&scheme) {
+            return Err(Unfit::Scheme);
+        }
+        Ok(uri)
+    }
+
     /// As the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.written
@@ -105,9 +119,16 @@ impl RedirectUri {
         self.portless.as_deref().unwrap_or(&self.written)
     }
 
-    /// Whether it leads to a program on the machine of whoever uses the client: which one, nobody can tell.
+    /// Whether it leads to a program on the machine of whoever uses the client: which one, nobody can tell. So it is in `https`, too.
     pub fn is_loopback(&self) -> bool {
-        self.portless.is_some()
+        // Browsers find all names below `localhost` here, and the unspecified address.
+        let is_here = match self.url.host() {
+            Some(Host::Domain(name)) => name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_unspecified(),
+            Some(Host::Ipv6(address)) => address.is_unspecified(),
+            None => false,
+        };
+        !self.is_private_scheme() && (is_here || is_loopback(&self.url))
     }
 
     /// Whether it leads to whatever program its user's machine opens such addresses with (RFC 8252 §7.1).
@@ -221,7 +242,7 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
 /// Schemes whose addresses a browser runs, shows, or opens with what is at hand.
-const FORBIDDEN: [&str; 22] = [
+const FORBIDDEN: [&str; 37] = [
     "javascript",
     "data",
     "vbscript",
@@ -238,6 +259,22 @@ const FORBIDDEN: [&str; 22] = [
     "tel",
     "chrome",
     "jar",
+    "feed",
+    "mhtml",
+    "resource",
+    "res",
+    "moz-extension",
+    "chrome-extension",
+    "livescript",
+    "mk",
+    // Other systems install things or open their settings by them.
+    "itms-services",
+    "itms-apps",
+    "help",
+    "hcp",
+    "ms-settings",
+    "ms-appinstaller",
+    "ms-search",
     // Windows opens its own parts by them.
     "ms-msdt",
     "ms-officecmd",
@@ -245,6 +282,26 @@ const FORBIDDEN: [&str; 22] = [
     "search",
     "search-ms",
     "shell",
+];
+
+/// Custom schemes without a dot that clients of the Model Context Protocol have.
+const KNOWN: [&str; 16] = [
+    "antigravity",
+    "claude",
+    "code-oss",
+    "cursor",
+    "cursor-nightly",
+    "goose",
+    "jetbrains",
+    "kiro",
+    "raycast",
+    "trae",
+    "vscode",
+    "vscode-insiders",
+    "vscodium",
+    "warp",
+    "windsurf",
+    "zed",
 ];
 
 #[cfg(test)]
@@ -375,11 +432,55 @@ mod tests {
             ("view-source:https://app.example", Unfit::Scheme),
             ("ws://127.0.0.1/", Unfit::Scheme),
             ("intent://scan/", Unfit::Scheme),
+            ("feed:https://app.example/", Unfit::Scheme),
+            ("mhtml:https://app.example/", Unfit::Scheme),
+            ("resource://x/", Unfit::Scheme),
+            ("moz-extension://x/", Unfit::Scheme),
+            ("livescript:x", Unfit::Scheme),
+            ("itms-services://?action=download-manifest", Unfit::Scheme),
+            (
+                "ms-appinstaller:?source=https://app.example/",
+                Unfit::Scheme,
+            ),
+            ("res://x/", Unfit::Scheme),
+            ("mk:@MSITStore:x", Unfit::Scheme),
+            ("hcp://x/", Unfit::Scheme),
         ] {
             assert_eq!(RedirectUri::parse(text), Err(why), "{text}");
         }
+        // The operator knows what opens it; nobody else is asked.
+        assert!(RedirectUri::parse("app:/cb").is_ok());
+        let of_stranger = RedirectUri::parse_of_stranger;
+        assert_eq!(of_stranger("app:/cb"), Err(Unfit::Scheme));
+        for text in [
+            "com.example.app:/cb",
+            "cursor://a/cb",
+            "vscode-insiders://a/cb",
+        ] {
+            assert!(of_stranger(text).is_ok(), "{text}");
+        }
         let long = format!("https://app.example/{}", "a".repeat(LONGEST));
         assert_eq!(RedirectUri::parse(&long), Err(Unfit::TooLong));
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_owned_by_nobody_whatever_its_scheme() {
+        for (text, is_owned) in [
+            ("https://localhost/cb", false),
+            ("https://127.0.0.1/cb", false),
+            ("https://127.9.9.9:8443/cb", false),
+            ("https://[::1]/cb", false),
+            ("https://0.0.0.0/cb", false),
+            ("https://[::]/cb", false),
+            ("https://app.localhost/cb", false),
+            ("http://localhost/cb", false),
+            ("com.example.app:/cb", false),
+            ("https://app.example/cb", true),
+            ("https://localhost.example/cb", true),
+        ] {
+            let uri = RedirectUri::parse(text).unwrap();
+            assert_eq!(uri.is_owned(), is_owned, "{text}");
+        }
     }
 
     #[test]

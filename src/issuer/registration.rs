@@ -81,7 +81,7 @@ impl Registration {
             let text = uri
                 .as_str()
                 .ok_or_else(|| unfit("redirect_uris has something that is no text"))?;
-            RedirectUri::parse(text)
+            RedirectUri::parse_of_stranger(text)
                 .map_err(|why| OAuthError::new(Code::InvalidRedirectUri, why.to_string()))
         };
         let redirect_uris = uris.iter().map(uri).collect::<Result<_, _>>()?;

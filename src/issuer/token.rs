@@ -192,6 +192,8 @@ pub struct AccessToken {
     pub expires_at: Timestamp,
     /// Whether it is the client's own, and nobody's whom a provider knows.
     pub is_clients_own: bool,
+    /// Whether the client is one of the configuration: it ends with that.
+    pub is_of_configured_client: bool,
 }
 
 /// How an access token is written.
@@ -222,6 +224,7 @@ struct Written<'a> {
     issued_at: u64,
     lasts: u64,
     is_clients_own: bool,
+    is_of_configured_client: bool,
 }
 
 impl AccessToken {
@@ -241,6 +244,7 @@ impl AccessToken {
             issued_at: self.issued_at.0,
             lasts: self.expires_at.since(self.issued_at).as_secs(),
             is_clients_own: self.is_clients_own,
+            is_of_configured_client: self.is_of_configured_client,
         };
         let plain = postcard::to_extend(&written, vec![VERSION]).expect("a vector takes all of it");
         keys.seal(Purpose::AccessToken, form.binding(), &plain, nonce)
@@ -264,11 +268,12 @@ impl AccessToken {
             issued_at,
             expires_at: Timestamp(written.issued_at.saturating_add(written.lasts)),
             is_clients_own: written.is_clients_own,
+            is_of_configured_client: written.is_of_configured_client,
         })
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -325,6 +330,7 @@ mod tests {
             issued_at: Timestamp(10),
             expires_at: Timestamp(610),
             is_clients_own: false,
+            is_of_configured_client: true,
         };
         let text = token.seal(&ring("one"), [1; 12]);
         assert_eq!(AccessToken::open(&text, &ring("one")), Some(token));

@@ -234,6 +234,10 @@ impl Ask<'_> {
                     return_to: return_to(),
                 });
             }
+            Err(_) if authorization.is_silent => {
+                let why = "the rules of that resource do not let them pass";
+                return Ok(Err(OAuthError::new(Code::AccessDenied, why)));
+            }
             Err(deny) => return Err(Reject::of(deny, route, return_to)),
         }
         let agreement = Agreement {

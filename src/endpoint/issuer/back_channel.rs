@@ -3,7 +3,7 @@
 //! All of them begin and end alike: the sender's address is counted, the form is read, the client authenticates, and whoever was served
 //! is not counted after all. So who guesses tokens or secrets is slowed down, and nobody else is.
 
-use http::Response;
+use http::{HeaderMap, Response, header::ORIGIN};
 
 use super::{
     answer::{Failure, admit, read_form, sender},
@@ -17,6 +17,7 @@ use crate::{
     issuer::{
         Issuer, Throttles,
         client::{Client, Kind},
+        error::{Code, OAuthError},
     },
     login::throttle::Throttle,
     observe::Record,
@@ -84,6 +85,13 @@ impl BackChannel {
     }
 }
 
+/// Whether a browser sends it for a page. Such a request comes from where the page's visitor is: what a user is shown of the program that
+/// asks would be their own address.
+fn comes_from_a_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    headers.contains_key(ORIGIN) || site.is_some_and(|site| site != "none")
+}
+
 /// Serves one.
 pub(super) async fn serve(
     at: BackChannel,
@@ -95,8 +103,12 @@ pub(super) async fn serve(
     let sender = sender(&request);
     let throttle = at.throttle(&issuer.state.throttles);
     let served = async {
-        admit(throttle, &sender)?;
         let headers = &request.head.headers;
+        if at == BackChannel::DeviceAuthorization && comes_from_a_page(headers) {
+            const PAGE: &str = "a page of a browser begins no device flow: use the code flow";
+            return Err(OAuthError::new(Code::InvalidRequest, PAGE).into());
+        }
+        admit(throttle, &sender)?;
         let form = read_form(headers, request.body).await?;
         if at == BackChannel::Token {
             // Before the client's assertion is spent: who gets no token may ask again.

@@ -80,6 +80,7 @@ pub(super) async fn token(
         issued_at: now,
         expires_at,
         is_clients_own: true,
+        is_of_configured_client: true,
     };
     Ok(json!({
         "access_token": issuer.write(&token, &snapshot.sessions.keys).await?,

@@ -98,7 +98,7 @@ impl Issuing {
             Self::Authorize
                 | Self::Consent
                 | Self::Device
-                | Self::BackChannel(BackChannel::Introspect)
+                | Self::BackChannel(BackChannel::Introspect | BackChannel::DeviceAuthorization)
                 | Self::EndSession
         )
     }

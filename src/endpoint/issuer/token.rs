@@ -15,6 +15,7 @@ use crate::{
     issuer::{
         ACCESS_LASTS, Found, Issued, Refused,
         authorize::{is_verifier, scopes},
+        client::Kind,
         device::Poll,
         error::{Code, OAuthError, invalid_grant, invalid_request},
         id_token::{self, Login, OPENID},
@@ -286,6 +287,7 @@ impl ClientRequest<'_> {
             issued_at: self.now,
             expires_at,
             is_clients_own: false,
+            is_of_configured_client: self.client.kind == Kind::Configured,
         };
         let access_token = self
             .issuer

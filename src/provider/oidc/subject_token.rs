@@ -79,6 +79,7 @@ impl Oidc {
             })
             .await?
         };
+        check_nobody_acts(&claims)?;
         let authentication = id_token::authentication(&claims);
         let provider_session = session_of(&claims);
         let mut identity = self.bearer_identity(metadata, claims, token, false).await?;
@@ -129,10 +130,7 @@ impl Oidc {
             return Err(TokenFlaw::Nobody.into());
         }
         let (provider_session, issued_at) = (session_of(&claims), time(&claims, "iat"));
-        // Somebody for whom another acts (RFC 8693 §4.1) has brought nothing themselves.
-        if claims.contains_key("act") {
-            return Err(TokenFlaw::Kind.into());
-        }
+        check_nobody_acts(&claims)?;
         let mut scopes = bearer::scopes(&claims).into_iter();
         let asks = scopes.any(|scope| *scope == *"openid");
         // What is signed says what was so then; only what the provider is asked says what is so now.
@@ -145,6 +143,14 @@ impl Oidc {
             provider_session,
         })
     }
+}
+
+/// Somebody for whom another acts (RFC 8693 §4.1) has brought nothing themselves.
+fn check_nobody_acts(claims: &Map<String, Value>) -> Result<(), ProviderError> {
+    if claims.contains_key("act") {
+        return Err(TokenFlaw::Kind.into());
+    }
+    Ok(())
 }
 
 fn session_of(claims: &Map<String, Value>) -> Option<Text> {

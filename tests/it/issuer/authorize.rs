@@ -96,7 +96,7 @@ async fn t23_t24_t25_t26_what_is_wrong_beside_is_told_to_the_client() {
         assert_eq!(parameter(&back, "code"), None);
         parameter(&back, "error").unwrap_or_default()
     };
-    let other = house.url("/other");
+    let (other, long) = (house.url("/other"), "n".repeat(1_025));
     let fragment = format!("{}#x", house.url("/mcp"));
     for (name, value, expected) in [
         ("code_challenge", "", "invalid_request"),
@@ -108,6 +108,7 @@ async fn t23_t24_t25_t26_what_is_wrong_beside_is_told_to_the_client() {
         ("resource", &*fragment, "invalid_target"),
         ("prompt", "none", "interaction_required"),
         ("scope", "a\"b", "invalid_scope"),
+        ("nonce", &*long, "invalid_request"),
     ] {
         assert_eq!(
             told(&authorize(house, &client, &[(name, value)])).await,

@@ -4,7 +4,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::{MCP, call, error, home, home_with, post, register, renew, submit, tokens_of};
+use super::{
+    MCP, call, error, home, home_with, post, post_with, register, renew, submit, tokens_of,
+};
 use crate::support::{Browser, House, Reply};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -32,6 +34,48 @@ async fn begin(house: &House, client: &str) -> Value {
     .await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply.json()
+}
+
+/// The address that its user is shown would be that of whoever visits the page.
+#[tokio::test]
+async fn no_page_begins_a_flow_in_its_visitors_browser() {
+    let home = home().await;
+    let house = &home.house;
+    let client = device_client(house).await;
+    let resource = house.url("/mcp");
+    let path = "/oauth2/device_authorization";
+    let fields = [("client_id", &*client), ("resource", &*resource)];
+    for header in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", &*house.public_url),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        let reply = post_with(house, path, &fields, &[header]).await;
+        let found = (reply.status, error(&reply));
+        assert_eq!(
+            found,
+            (StatusCode::BAD_REQUEST, "invalid_request".to_owned()),
+            "{header:?}"
+        );
+        assert!(reply.headers.get("access-control-allow-origin").is_none());
+    }
+    let browser = house.browser();
+    let mut ask = browser.bare(Method::OPTIONS, path);
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("access-control-request-method", "POST"),
+    ] {
+        ask = ask.header(name, value);
+    }
+    let preflight = ask.send().await;
+    assert!(
+        preflight
+            .headers
+            .get("access-control-allow-origin")
+            .is_none()
+    );
+    begin(house, &client).await;
 }
 
 async fn poll(house: &House, client: &str, begun: &Value) -> Reply {

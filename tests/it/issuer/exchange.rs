@@ -188,6 +188,7 @@ async fn an_id_token_that_is_not_for_us_or_not_fresh_proves_nobody() {
         json!({ "client_id": null, "azp": null, "scp": ["files"] }),
         json!({ "typ": "Bearer" }),
         json!({ "token_use": "access" }),
+        json!({ "act": { "sub": "somebody else" } }),
     ] {
         let reply = exchange(house, ID, &id_token(provider, &changes), &[]).await;
         let found = (reply.status.as_u16(), error(&reply));

@@ -377,4 +377,17 @@ async fn an_operator_rotates_the_keys_and_earlier_tokens_stay_good() {
         assert_eq!(call(house, token, "/mcp").await.status, StatusCode::OK);
         assert!(super::openid::verifies(house, token).await);
     }
+    // One whose key is gone may still be known here, and ends where its client says so.
+    for _ in 0..2 {
+        operator("POST").await;
+    }
+    assert_eq!(call(house, &before, "/mcp").await.status, StatusCode::OK);
+    let basic = format!("Basic {}", STANDARD.encode("billing:secret"));
+    let headers = [("authorization", &*basic)];
+    let revoked = post_with(house, "/oauth2/revoke", &[("token", &before)], &headers).await;
+    assert_eq!(revoked.status, StatusCode::OK);
+    assert_eq!(
+        call(house, &before, "/mcp").await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }

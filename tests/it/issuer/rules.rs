@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Home, authorize, call, client, code, consent_of, decide, error, home_with, parameter,
+    BACK, Home, authorize, call, client, code, consent_of, decide, error, home_with, parameter,
     post_with, redeem, renew, tokens, tokens_of,
 };
 use crate::{reload::change, support::House};
@@ -29,6 +29,41 @@ async fn worth(house: &House, token: &str) -> Value {
     let reply = post_with(house, "/oauth2/introspect", &[("token", token)], &headers).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply.json()
+}
+
+/// A client that asks silently is told, and no person a page.
+#[tokio::test]
+async fn whom_the_route_refuses_is_denied_silently_where_the_client_asks_so() {
+    let home = guarded("", "allow = { groups = [\"staff\"] }").await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let silent = authorize(house, &client, &[("prompt", "none")]);
+    let back = browser.get(&silent).await.location();
+    assert_eq!(parameter(&back, "error").as_deref(), Some("access_denied"));
+    let asked = browser.get(&authorize(house, &client, &[])).await;
+    assert_eq!(asked.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_token_ends_with_its_client() {
+    for format in ["opaque", "jwt"] {
+        let tables = format!(
+            "token_format = \"{format}\"\n[[issuer.clients]]\nid = \"app\"\nredirect_uris = [\"{BACK}\"]"
+        );
+        let home = guarded(&tables, "").await;
+        let house = &home.house;
+        let code = code(house, "app").await;
+        let tokens = tokens_of("app", &redeem(house, "app", &code).await);
+        let other = super::tokens(house).await;
+        let status = async |token: &str| call(house, token, "/mcp").await.status;
+        assert_eq!(status(&tokens.access).await, StatusCode::OK);
+        change(house, "id = \"app\"", "id = \"another\"").await;
+        assert_eq!(status(&tokens.access).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(worth(house, &tokens.access).await, json!({"active": false}));
+        assert_eq!(status(&other.access).await, StatusCode::OK);
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::{authorize, call, client, consent_of, decide, home_with, parameter, redeem, tokens_of};
 
-const SCOPES: &str = "[issuer]\nscopes = [\"files:read\", \"files:write\"]\n\
+const SCOPES: &str = "[issuer]\nscopes = [\"files:read\", \"files:write\", \"openid\"]\n\
                       [[routes]]\npath = \"/mcp/write/**\"\nmcp = true\nallow = { scopes = [\"files:write\"] }\n\
                       [[routes]]\npath = \"/mcp/**\"\nmcp = true\n";
 
@@ -57,6 +57,9 @@ async fn m26_a_client_that_lacks_a_scope_is_told_and_gets_it_by_asking_anew() {
         .send()
         .await
         .json();
+    let named = metadata["scopes_supported"].as_array().expect("a list");
+    let once: std::collections::HashSet<_> = named.iter().collect();
+    assert_eq!(once.len(), named.len(), "{metadata}");
     let offered = metadata["scopes_supported"].to_string();
     assert!(
         offered.contains("files:read") && offered.contains("files:write"),
