@@ -84,7 +84,9 @@ impl Held {
     pub fn sentence(&self) -> Option<String> {
         match self {
             Self::NotKept | Self::Unvouched { .. } => None,
-            Self::Scopes { needed } => Some(format!("It needs {}.", needed.join(" "))),
+            Self::Scopes { needed } => {
+                Some(format!("The token needs all of: {}.", needed.join(", ")))
+            }
             Self::Shown { what, name } => Some(format!("Your {what} is {name}.")),
             Self::Absent { .. } => Some("Your provider said nothing about that.".to_owned()),
             Self::Names { count: 0, .. } => Some("Your provider named none for you.".to_owned()),

@@ -14,7 +14,7 @@ use crate::{
     certificate::CERTIFICATE,
     clean::check_method,
     clock::Timestamp,
-    config::{self, Config},
+    config::{self, Config, acceptance},
     credential::{Proof, Refused, Voucher},
     decide::{Deny, Permit, Standing, decide},
     endpoint::Endpoint,
@@ -140,26 +140,33 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         Err(no_route) => return Ok(explanation.refuse(&no_route.into(), &site)),
     };
     explanation.route = Some((route.name.clone(), route.access.word()));
-    Ok(match judge(config, route, somebody.as_ref(), question) {
+    let proof = somebody.as_ref().map(|somebody| somebody.proof);
+    let proof = proof.filter(|_| route.access.asks_who());
+    let useless = proof.and_then(|proof| acceptance::not_accepted(config, route, proof));
+    if let (Some(proof), Some(why)) = (proof, useless)
+        && acceptance::reads_header_of(config, proof)
+    {
+        let reject = Refused::Invalid(why.to_owned()).into();
+        return Ok(explanation.refuse(&reject, &site));
+    }
+    let somebody = somebody.as_ref().filter(|_| useless.is_none());
+    let mut explanation = match judge(config, route, somebody, question) {
         Ok(permit) => explanation.pass(config, &permit),
         Err(reject) => explanation.refuse(&reject, &site),
-    })
+    };
+    // Nobody is known, and this is why.
+    explanation.because = useless.map(str::to_owned).or(explanation.because);
+    Ok(explanation)
 }
 
-/// What `route` makes of whoever asks: which credentials count, and then who passes.
+/// What `route` makes of whoever asks.
 fn judge<'a>(
     config: &Config,
     route: &'a Route,
     somebody: Option<&'a Somebody>,
     question: &Question<'_>,
 ) -> Result<Permit<'a>, Reject> {
-    let comes_with = |proof| somebody.is_some_and(|somebody| somebody.proof == proof);
-    if comes_with(Proof::AccessToken) && route.access.asks_who() && route.resource.is_none() {
-        let why = "an access token, and the route has neither `mcp` nor `tokens`".to_owned();
-        return Err(Refused::Invalid(why).into());
-    }
-    let counts = route.takes_sessions() || !comes_with(Proof::Session);
-    let standing = standing(config, somebody.filter(|_| counts));
+    let standing = standing(config, somebody);
     decide(route, standing, question.client, question.now).map_err(|deny| match deny {
         // A program is told, and nobody is led to the login.
         Deny::NotSignedIn if !route.takes_sessions() => Reject::Unauthorized,
@@ -179,7 +186,13 @@ impl Explanation {
         let limits = permit.route().limits.iter();
         self.limits = limits.map(ToString::to_string).collect();
         (self.verdict, self.headers) = match permit.principal() {
-            Some(principal) => (Verdict::Pass, headers.shown(principal)),
+            Some(principal) => {
+                let mut headers = headers.shown(principal);
+                if permit.route().token_exchange.is_some() {
+                    headers.push(("Authorization".to_owned(), None));
+                }
+                (Verdict::Pass, headers)
+            }
             None => (Verdict::Public, headers.shown_constants().collect()),
         };
         self
@@ -193,10 +206,7 @@ impl Explanation {
             Reject::SignIn { .. } => {
                 "nobody is signed in; a browser is redirected to the login (302)".to_owned()
             }
-            Reject::Unauthorized => {
-                "nobody is signed in, or the credential does not count on this route: a session counts only on a route that takes sessions"
-                    .to_owned()
-            }
+            Reject::Unauthorized => "no credential came".to_owned(),
             Reject::StepUp {
                 return_to: Some(_), ..
             } => format!(
@@ -385,6 +395,9 @@ impl Somebody {
             // Its name is the user and the client.
             client = client.or_else(|| Some(identity.user().clone()));
         }
+        if identity.groups.is_empty() {
+            identity.groups = configured_groups(config, proof, identity.user());
+        }
         if proof == Proof::Session && scopes.is_some() {
             return Err(
                 "a session has no scopes: leave them out, or name another credential".into(),
@@ -404,6 +417,28 @@ impl Somebody {
             scopes,
             client,
         })
+    }
+}
+
+/// The groups that the configuration itself gives to `user`.
+fn configured_groups(config: &Config, proof: Proof, user: &str) -> Vec<Text> {
+    match proof {
+        Proof::Password => {
+            let groups = config.users.iter().flat_map(|users| &users.groups);
+            let of_user = groups.filter(|(_, members)| members.iter().any(|name| name == user));
+            of_user.map(|(group, _)| group.as_str().into()).collect()
+        }
+        Proof::ServiceToken => {
+            let mut tokens = config.service_tokens.iter();
+            let token = tokens.find(|token| token.name == user);
+            let groups = token.into_iter().flat_map(|token| &token.groups);
+            groups.map(|group| group.as_str().into()).collect()
+        }
+        Proof::Session
+        | Proof::Bearer
+        | Proof::ApiToken
+        | Proof::AccessToken
+        | Proof::Certificate => Vec::new(),
     }
 }
 

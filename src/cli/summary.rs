@@ -44,6 +44,16 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
         line("login", &login_is_shared(domain, config));
     }
     for provider in &config.providers {
+        if !provider.login {
+            line(
+                "provider",
+                &format!(
+                    "{} ({}, for tokens only)",
+                    provider.name, provider.kind.name
+                ),
+            );
+            continue;
+        }
         let who = match provider.allow {
             Allow::Anyone => ", open to anyone who can sign in there",
             Allow::Lists(_) => "",
@@ -60,12 +70,15 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
             many => format!("{many}, then every path asks for a session"),
         },
     );
-    text.push_str("register as redirect URI:\n");
-    for provider in &config.providers {
+    let logins = || config.providers.iter().filter(|provider| provider.login);
+    if logins().next().is_some() {
+        text.push_str("register as redirect URI:\n");
+    }
+    for provider in logins() {
         let callback = format!("{origin}{}", provider.callback_path);
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
-    let mut comes_back = config.providers.iter().filter(|provider| {
+    let mut comes_back = logins().filter(|provider| {
         provider.kind.offers_logout || provider.endpoint("end_session_url").is_some()
     });
     if let Some(first) = comes_back.next() {

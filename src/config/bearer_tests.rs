@@ -53,11 +53,11 @@ fn what_does_not_go_together_is_told() {
         ),
         (
             "bearer = { audience = [\"api\"], algorithms = [\"HS256\"] }",
-            "no token is believed",
+            "is not accepted",
         ),
         (
             "bearer = { audience = [\"api\"], algorithms = [\"none\"] }",
-            "no token is believed",
+            "is not accepted",
         ),
         (
             "bearer = { audience = [\"api\"], token_cache = \"2h\" }",
@@ -121,7 +121,7 @@ fn a_provider_may_be_asked_about_tokens() {
         (format!("login = false\n{asks}"), "client_id"),
         (
             format!("login = false\nclient_id = \"a\"\n{asks}"),
-            "has a secret alone",
+            "introspect needs client_secret",
         ),
     ] {
         let report = of(&lines).map(|_| ()).unwrap_err();

@@ -62,3 +62,22 @@ fn a_missing_file_is_named_by_the_place_where_it_was_looked_for() {
         "{report}"
     );
 }
+
+/// The gate makes the file of the trail, and no folder.
+#[test]
+fn a_trail_without_a_folder_is_warned_of() {
+    let is_warned = |to: &str| {
+        let loaded = provider_tests::loaded(&format!(
+            "[providers.oidc]\nissuer = \"https://login.example.com\"\nclient_id = \"app\"\nallow = \"anyone\"\n\
+             [audit]\nto = \"{to}\"\n"
+        ));
+        let warnings = loaded.unwrap().warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.starts_with("audit.to: there is no folder"))
+    };
+    assert!(is_warned("file:no-such-folder/audit.jsonl"));
+    assert!(is_warned("file:/no-such-folder/audit.jsonl"));
+    assert!(!is_warned("file:audit.jsonl"));
+    assert!(!is_warned("stderr"));
+}

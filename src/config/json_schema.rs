@@ -43,7 +43,11 @@ fn property(key: &Key, path: &[&str]) -> Json {
         Shape::Named(keys) => json!({ "type": "object", "additionalProperties": below(keys) }),
         Shape::Tables(keys) => json!({ "type": "array", "items": below(keys) }),
     };
-    if let Some(text) = manual::text_of(path) {
+    let text = match key.shape {
+        Shape::Table(_) | Shape::Tables(_) | Shape::Named(_) => manual::text_of_table(path),
+        Shape::Value(_) | Shape::WordOrTable(..) | Shape::Map(..) => manual::text_of(path),
+    };
+    if let Some(text) = text {
         property["description"] = text.into();
     }
     if let Some(default) = &key.default {

@@ -14,6 +14,41 @@ pub(super) fn text_of(path: &[&str]) -> Option<String> {
     })
 }
 
+/// What the manual says of the table at `path`: the first paragraph above its header, unless that is about a key. Of a table that is
+/// written in a line it says the same as of a key.
+pub(super) fn text_of_table(path: &[&str]) -> Option<String> {
+    let lines: Vec<&str> = MANUAL.lines().collect();
+    let Some(header) = lines.iter().position(|line| is_header_of(line, path)) else {
+        return text_of(path);
+    };
+    let above = lines[..header].iter().rev();
+    let mut above: Vec<&str> = above
+        .take_while(|line| is_comment(line))
+        .map(|line| line.get(2..).unwrap_or_default())
+        .collect();
+    above.reverse();
+    let first = above.split(|line| line.is_empty()).next()?;
+    let text = joined(first);
+    (!text.is_empty() && names(&text).next().is_none()).then_some(text)
+}
+
+/// Whether a line begins the table at `path`, or one below it whose name is an example.
+fn is_header_of(line: &str, path: &[&str]) -> bool {
+    let line = line.strip_prefix('#').unwrap_or(line);
+    let name = line.trim_start_matches('[');
+    let Some((name, _)) = name.split_once(']').filter(|_| line.starts_with('[')) else {
+        return false;
+    };
+    let levels: Vec<&str> = name.split('.').collect();
+    let path: Vec<&str> = path.iter().copied().filter(|level| *level != "*").collect();
+    let is_example = matches!(path[..], ["providers" | "upstreams"]);
+    levels == path || (is_example && levels.len() == 2 && levels[..1] == path[..])
+}
+
+fn is_comment(line: &str) -> bool {
+    line == "#" || line.starts_with("# ")
+}
+
 fn said_of(path: &[&str]) -> Option<String> {
     let texts = blocks();
     let of = |is_it: &dyn Fn(&[String]) -> bool| {
@@ -33,7 +68,6 @@ fn said_of(path: &[&str]) -> Option<String> {
 
 /// Blocks of comments, without their signs. Where several paragraphs of a block have names, each is a block.
 fn blocks() -> Vec<String> {
-    let is_comment = |line: &str| line == "#" || line.starts_with("# ");
     let mut blocks = Vec::new();
     for block in MANUAL
         .lines()

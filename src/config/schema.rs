@@ -174,6 +174,9 @@ impl Keys {
             format!("not a key of [{place}]")
         };
         let problem = Problem::new(&node.key_origin, format!("unknown key `{name}`")).label(label);
+        if let Some(hint) = self.elsewhere(name, place) {
+            return problem.hint(hint);
+        }
         let names = self.names();
         if let Some(nearest) = spelling::nearest(name, names.iter().copied()) {
             return problem.hint(format!("did you mean `{nearest}`?"));
@@ -185,6 +188,41 @@ impl Keys {
             Some(home) => problem.hint(format!("`{name}` belongs {home}")),
             None => problem.hint(format!("the keys here are {}", names.join(", "))),
         }
+    }
+
+    /// What to write for a key that many expect here, and whose name stands for something else in another table.
+    fn elsewhere(&self, name: &str, place: &str) -> Option<String> {
+        let allow = self.find("allow").filter(|_| place == "routes");
+        let is_list = |key: Key| {
+            key.shape
+                .keys()
+                .is_some_and(|keys| keys.find(name).is_some())
+        };
+        if allow.is_some_and(is_list) {
+            let example = match name {
+                "scopes" => "\"read\"",
+                "groups" => "\"staff\"",
+                _ => "\"…\"",
+            };
+            return Some(format!("write allow = {{ {name} = [{example}] }}"));
+        }
+        let hint = match (place, name) {
+            ("routes", "rate_limit" | "rate_limits" | "ratelimit" | "limits") => {
+                "did you mean `limit`? As in limit = \"100/1h\""
+            }
+            ("issuer.clients", "secret" | "client_secret") => {
+                "write secret_hash = \"sha256:…\": printf %s SECRET | sha256sum prints the digits"
+            }
+            ("issuer.clients", "client_id") => "write id = \"…\"",
+            ("service_tokens", "token" | "secret") => {
+                "write hash = \"sha256:…\", as `sidegate token` prints it"
+            }
+            (bearer, "scopes") if bearer.ends_with(".bearer") => {
+                "a route asks for scopes: write allow = { scopes = [\"read\"] } in its [[routes]]"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 
     /// Where a key of this name does belong. TOML gives every key below a header to that header's table, which surprises
@@ -252,15 +290,25 @@ impl Shape {
             }
             Self::Map(..) if is_table => {}
             Self::Table(_) | Self::Map(..) => {
-                problems.add(not_a_table(node, place, &format!("[{place}]")));
+                let header = || format!("begin it with [{place}] on a line of its own");
+                let hint =
+                    in_braces(place).map_or_else(header, |example| format!("write {example}"));
+                problems.add(not_a_table(node, place, &hint));
             }
-            Self::Named(_) => problems.add(not_a_table(node, place, &format!("[{place}.NAME]"))),
+            Self::Named(_) => {
+                let hint = format!("begin it with [{place}.NAME] on a line of its own");
+                problems.add(not_a_table(node, place, &hint));
+            }
             Self::Tables(keys) => match &node.value {
                 Value::List(items) => {
                     for item in items {
                         match item.value {
                             Value::Table(_) => keys.check(item, place, top, problems),
-                            _ => problems.add(not_a_table(item, place, &format!("[[{place}]]"))),
+                            _ => {
+                                let hint =
+                                    format!("begin it with [[{place}]] on a line of its own");
+                                problems.add(not_a_table(item, place, &hint));
+                            }
                         }
                     }
                 }
@@ -273,12 +321,27 @@ impl Shape {
     }
 }
 
-fn not_a_table(node: &Node, place: &str, header: &str) -> Problem {
+fn not_a_table(node: &Node, place: &str, hint: &str) -> Problem {
     Problem::new(
         &node.origin,
         format!("`{place}` is a table, and this is {}", node.kind()),
     )
-    .hint(format!("begin it with {header} on a line of its own"))
+    .hint(hint)
+}
+
+/// How a table of a few keys is written, inside of another.
+fn in_braces(place: &str) -> Option<&'static str> {
+    let key = place.rsplit_once('.').map_or("", |(_, key)| key);
+    let example = match key {
+        "allow" => "allow = { groups = [\"staff\"] }",
+        "bearer" => "bearer = { audience = [\"https://app.example.com\"] }",
+        "claims" => "claims = { user = \"nickname\" }",
+        "health" => "health = { path = \"/healthz\" }",
+        "token_exchange" => "token_exchange = { audience = \"orders\" }",
+        "tools" => "tools = { allow = [\"read_*\"] }",
+        _ => return None,
+    };
+    Some(example)
 }
 
 /// The table's name with one more level.

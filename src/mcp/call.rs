@@ -140,7 +140,8 @@ fn older(headers: &HeaderMap) -> Refusal {
         data: Some(json!({ "supported": [FIRST], "requested": requested })),
         ..Refusal::bad(
             UNSUPPORTED_VERSION,
-            "which tools are called is checked here: the protocol of 2026-07-28 is spoken, or a later one",
+            "This server checks which tools are called, so it needs protocol 2026-07-28 or later. Its operator can accept earlier \
+             ones with tools.older_versions = true.",
         )
     }
 }

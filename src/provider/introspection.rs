@@ -21,8 +21,8 @@ pub(super) fn check(settings: &ProviderSettings) -> Option<ConfigIssue> {
     let is_public = bearer.introspect && settings.client_secrets.is_empty();
     is_public.then_some(ConfigIssue {
         key: "bearer",
-        problem: "a provider is asked about tokens by a client that has a secret alone",
-        hint: "write client_secret; or leave introspect out, where its tokens are signed",
+        problem: "introspect needs client_secret",
+        hint: "a provider answers only a client that authenticates; or leave introspect out, if its tokens are signed",
     })
 }
 

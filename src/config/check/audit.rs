@@ -1,5 +1,7 @@
 //! `[audit]`
 
+use std::path::Path;
+
 use super::{
     super::{problem::Problem, schema::Kind},
     Reader, Reported, Table,
@@ -28,7 +30,9 @@ impl Reader<'_> {
             None if text == "stderr" => Destination::Stderr,
             Some(("file", path)) if !path.is_empty() && !path.ends_with('/') => {
                 // It is written, and no cause to read the configuration again.
-                Destination::File(self.place_of(path, &node.origin))
+                let path = self.place_of(path, &node.origin);
+                self.warn_of_missing_folder(&path);
+                Destination::File(path)
             }
             _ => {
                 let problem =
@@ -39,5 +43,21 @@ impl Reader<'_> {
         };
         let required = required.ok_or(Reported)?;
         Ok(Some(AuditSettings { to, required }))
+    }
+
+    /// The gate makes the file, and no folder. On a machine that need not have the secrets it need not be either.
+    fn warn_of_missing_folder(&mut self, path: &Path) {
+        let folder = path.parent().unwrap_or(path);
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        if self.stand_in.is_none() && !self.describes && !folder.is_dir() {
+            self.warnings.push(format!(
+                "audit.to: there is no folder {}, and nothing is recorded until there is",
+                folder.display()
+            ));
+        }
     }
 }

@@ -54,14 +54,17 @@ impl Reader<'_> {
         let bearer = self.bearer(name, table, kind);
         let (login, bearer) = (login?, bearer.ok()?);
         if !login && bearer.is_none() {
-            let origin = table.origin("login");
-            self.problem(
-                Problem::new(
-                    &origin,
-                    "nobody signs in at this provider, and none of its tokens is accepted",
-                )
-                .hint("write bearer = { audience = [\"…\"] }, or take the provider out"),
-            );
+            // A `bearer` that is no table was told.
+            if table.node.get("bearer").is_none() {
+                // Where the table begins: it comes before all that is missing in it.
+                self.problem(
+                    Problem::new(
+                        &table.node.key_origin,
+                        "with login = false nobody signs in at this provider, and without `bearer` none of its tokens is accepted",
+                    )
+                    .hint("write bearer = { audience = [\"…\"] }, or take the provider out"),
+                );
+            }
             return None;
         }
         Some(Purpose { login, bearer })
@@ -240,7 +243,7 @@ fn objection(
     if bearer.token_cache > LONGEST_CACHE {
         return Some(
             Problem::new(&inner.origin("token_cache"), "`token_cache` is at most 1h").hint(
-                "so long a token still counts after the provider has taken it back; \"60s\" is the default",
+                "for that time a token is still accepted after the provider has revoked it; \"60s\" is the default",
             ),
         );
     }
@@ -267,7 +270,7 @@ fn name_of(key: &'static str) -> impl Fn(&str, &Origin) -> Result<String, Proble
 
 fn algorithm(text: &str, origin: &Origin) -> Result<Algorithm, Problem> {
     Algorithm::named(text).ok_or_else(|| {
-        let problem = Problem::new(origin, format!("no token is believed for \"{text}\""));
+        let problem = Problem::new(origin, format!("\"{text}\" is not accepted"));
         let known = Algorithm::ALL.map(|known| format!("{known:?}"));
         match spelling::nearest(text, known.iter().map(String::as_str)) {
             Some(nearest) => problem.hint(format!("did you mean \"{nearest}\"?")),
@@ -276,7 +279,7 @@ fn algorithm(text: &str, origin: &Origin) -> Result<Algorithm, Problem> {
     })
 }
 
-/// So long a token that was taken back may still count.
+/// For that time a token may be accepted after the provider has revoked it.
 const LONGEST_CACHE: Duration = Duration::from_hours(1);
 
 /// Bytes of an audience or of a client's id.

@@ -66,7 +66,7 @@ fn naming(text: &str, origin: &Origin) -> Result<Naming, Problem> {
     let mut all = Naming::ALL.into_iter();
     all.find(|naming| naming.name() == text).ok_or_else(|| {
         let names = Naming::ALL.map(Naming::name).join("\", \"");
-        Problem::new(origin, format!("`client_name` is not \"{text}\""))
+        Problem::new(origin, format!("\"{text}\" is no client_name"))
             .hint(format!("write one of \"{names}\""))
     })
 }

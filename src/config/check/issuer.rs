@@ -129,11 +129,17 @@ impl Reader<'_> {
     pub(super) fn resource(
         &mut self,
         table: &Table<'_>,
+        number: usize,
         access: Option<Access>,
     ) -> Result<Option<Resource>, Reported> {
         let mcp = self.flag(table, "mcp", false);
         let tokens = self.flag(table, "tokens", false);
         let (mcp, tokens) = (mcp.ok_or(Reported)?, tokens.ok_or(Reported)?);
+        if mcp && tokens {
+            self.warnings.push(format!(
+                "routes[{number}] has mcp = true and tokens = true: mcp counts, so sessions are not accepted there; write one of the two"
+            ));
+        }
         let (key, resource) = match (mcp, tokens) {
             (true, _) => ("mcp", Resource::Mcp),
             (false, true) => ("tokens", Resource::Tokens),
@@ -219,7 +225,7 @@ impl Reader<'_> {
         match (settings, marked) {
             (None, Some(route)) if root.node.get("issuer").is_none() => {
                 let message = format!(
-                    "{} takes tokens of the gate's, and the gate gives none",
+                    "{} accepts tokens of [issuer], and there is no [issuer]",
                     route.name
                 );
                 let origin = root.origin("routes");

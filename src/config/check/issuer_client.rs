@@ -67,6 +67,17 @@ impl Reader<'_> {
             self.problem(problem.hint("keep the keys: nobody can read them off the wire"));
             return None;
         }
+        let (scopes_and_groups, may) = machine?;
+        if may == Some(true) && is_public {
+            let problem = Problem::new(
+                &table.origin("client_credentials"),
+                "a client that acts for itself needs `secret_hash` or `jwks_file`",
+            );
+            self.problem(problem.hint(
+                "write secret_hash = \"sha256:…\": printf %s SECRET | sha256sum prints the digits; `sidegate secret` prints a secret",
+            ));
+            return None;
+        }
         let has_other_way = device_flow != Some(false) || exchange != Some(false);
         if redirect_uris.is_empty() && is_public && !has_other_way {
             self.missing(
@@ -77,7 +88,10 @@ impl Reader<'_> {
             return None;
         }
         let has_no_redirect = redirect_uris.is_empty();
-        let machine = self.judge_machine(table, machine?, is_public, has_no_redirect);
+        // Who can do nothing else acts for itself without a word. One that proves nothing, as a terminal with the device flow, is not what
+        // everybody would be who names it.
+        let may = may.unwrap_or(has_no_redirect && !is_public);
+        let machine = self.judge_machine(table, scopes_and_groups, may);
         let machine = machine.ok()?;
         let id = id.ok().flatten()?;
         if first_party == Some(true) && is_public && leads_to_programs(&redirect_uris) {
@@ -114,35 +128,13 @@ impl Reader<'_> {
         Some((machine, may.ok()?))
     }
 
-    /// A flag whose default depends on what else is written.
-    fn optional_flag(
-        &mut self,
-        table: &Table<'_>,
-        key: &'static str,
-    ) -> Result<Option<bool>, Reported> {
-        let is_said = table.node.get(key).is_some();
-        let flag = self.flag(table, key, false).ok_or(Reported)?;
-        Ok(is_said.then_some(flag))
-    }
-
-    /// Who can do nothing else acts for itself without a word.
+    /// Scopes and groups are of a client that may act for itself.
     fn judge_machine(
         &mut self,
         table: &Table<'_>,
-        (machine, may): (MachineSettings, Option<bool>),
-        is_public: bool,
-        has_no_redirect: bool,
+        machine: MachineSettings,
+        may: bool,
     ) -> Result<Option<MachineSettings>, Reported> {
-        if may == Some(true) && is_public {
-            let problem = Problem::new(
-                &table.origin("client_credentials"),
-                "a client without a secret proves nothing, and cannot act for itself",
-            );
-            self.problem(problem.hint("give it a `secret_hash`, or `jwks_file`"));
-            return Err(Reported);
-        }
-        // One that proves nothing, as a terminal with the device flow, is not what everybody would be who names it.
-        let may = may.unwrap_or(has_no_redirect && !is_public);
         for (key, values) in [("scopes", &machine.scopes), ("groups", &machine.groups)] {
             if !may && !values.is_empty() {
                 let message = format!(
@@ -230,11 +222,12 @@ fn leads_to_programs(redirect_uris: &[String]) -> bool {
 
 fn secret_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
     // Not the text itself: somebody may have written the secret.
-    format::read_hash(text).ok_or_else(|| {
+    let hash = format::read_hash(text).ok_or_else(|| {
         Problem::new(origin, "`secret_hash` is no SHA-256").hint(
             "write \"sha256:…\", with 64 digits of 0-9 and a-f: printf %s SECRET | sha256sum; `sidegate secret` prints a secret",
         )
-    })
+    })?;
+    token::refuse_example(hash, origin)
 }
 
 /// The bytes of the largest file of a client's keys.

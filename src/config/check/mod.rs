@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{
-    Config,
+    Config, acceptance,
     env::Environment,
     problem::{Origin, Problem, Problems},
     schema::{Keys, Kind},
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
         if !self.problems.is_empty() {
             return None;
         }
-        Some(Config {
+        let config = Config {
             listen: listen?,
             tls: tls.ok()?,
             admin_listen: admin_listen.ok()?,
@@ -298,7 +298,9 @@ impl<'a> Reader<'a> {
             limits: limits?,
             audit: audit.ok()?,
             proxies: proxies?,
-        })
+        };
+        self.warnings.extend(acceptance::warnings(&config));
+        Some(config)
     }
 
     fn problem(&mut self, problem: Problem) {

@@ -76,7 +76,13 @@ impl Reader<'_> {
         let label = self.optional(table, "label", label);
         let insecure_http = self.insecure_http(name, table);
         let purpose = self.purpose(name, table, kind);
-        let is_client = purpose.as_ref().is_none_or(Purpose::is_client);
+        let says_no_login = || {
+            let login = table.node.get("login").map(|node| &node.value);
+            matches!(login, Some(Value::Boolean(false)))
+        };
+        let is_client = purpose
+            .as_ref()
+            .map_or_else(|| !says_no_login(), Purpose::is_client);
         let cluster = purpose.as_ref().is_some_and(Purpose::is_cluster);
         let endpoints = self.endpoints(table, kind, insecure_http.unwrap_or(false), cluster);
         let internal_url = self.internal_url(table, kind, insecure_http.unwrap_or(false));

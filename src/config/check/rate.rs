@@ -4,6 +4,8 @@ use super::{
     super::{
         duration,
         problem::{Origin, Problem},
+        schema::Kind,
+        tree::Value,
     },
     Reader, Table,
 };
@@ -14,6 +16,16 @@ use crate::{
 
 impl Reader<'_> {
     pub(super) fn rate_limits(&mut self, table: &Table<'_>) -> Option<Vec<RateLimit>> {
+        if let Some(node) = table.node.get("limit")
+            && let Value::Integer(count) = node.value
+        {
+            table.get("limit", Kind::Texts);
+            self.problem(
+                Problem::new(&node.origin, "`limit` lacks its time")
+                    .hint(format!("write limit = \"{count}/1h\"")),
+            );
+            return None;
+        }
         let mut limits = self.narrowing_texts(table, "limit", rate_limit)?;
         for place in 0..limits.len() {
             let (earlier, rest) = limits.split_at_mut(place);

@@ -375,8 +375,10 @@ impl Reader<'_> {
             _ => None,
         };
         let problem = match number {
-            None => Problem::new(&node.origin, format!("`{key}` is a whole number"))
-                .hint(format!("write {key} = 2, without quotes")),
+            None => Problem::new(&node.origin, format!("`{key}` is a whole number")).hint(format!(
+                "write {key} = {}, without quotes",
+                written_number(node).unwrap_or(2)
+            )),
             Some(number) => match T::try_from(number) {
                 Ok(good) if range.contains(&number) => return Ok(Some(good)),
                 _ => Problem::new(&node.origin, format!("`{key}` cannot be {number}")).hint(why),
@@ -393,9 +395,25 @@ impl Reader<'_> {
         key: &'static str,
         default: bool,
     ) -> Option<bool> {
-        let Some(node) = table.get(key, Kind::Flag.or(default)) else {
-            return Some(default);
+        match table.get(key, Kind::Flag.or(default)) {
+            Some(node) => self.truth(node, key),
+            None => Some(default),
+        }
+    }
+
+    /// The same where the default depends on what else is written.
+    pub(super) fn optional_flag(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static str,
+    ) -> Result<Option<bool>, Reported> {
+        let Some(node) = table.get(key, Kind::Flag) else {
+            return Ok(None);
         };
+        self.truth(node, key).map(Some).ok_or(Reported)
+    }
+
+    fn truth(&mut self, node: &Node, key: &str) -> Option<bool> {
         let flag = match (&node.value, &node.origin) {
             (Value::Boolean(flag), _) => Some(*flag),
             (Value::Text(text), Origin::Variable(_)) => text.trim().parse().ok(),
@@ -404,7 +422,7 @@ impl Reader<'_> {
         if flag.is_none() {
             self.problem(
                 Problem::new(&node.origin, format!("`{key}` is true or false"))
-                    .hint(format!("write {key} = {default}, without quotes")),
+                    .hint("write true or false, without quotes"),
             );
         }
         flag
@@ -535,6 +553,15 @@ impl Reader<'_> {
             Origin::Nowhere | Origin::Variable(_) => PathBuf::from(path),
         }
     }
+}
+
+/// The number of a text that is one, alone or of days.
+fn written_number(node: &Node) -> Option<u32> {
+    let Value::Text(text) = &node.value else {
+        return None;
+    };
+    let text = text.trim();
+    text.strip_suffix('d').unwrap_or(text).parse().ok()
 }
 
 fn why_unreadable(error: &io::Error) -> &'static str {

@@ -71,7 +71,7 @@ impl Reader<'_> {
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
-        let resource = self.resource(table, access);
+        let resource = self.resource(table, number, access);
         let tools = self.tools(table, &resource);
         let token_exchange = self.token_exchange(table, access, &resource);
         let requirements = self.requirements(table, access.as_ref());
@@ -310,17 +310,7 @@ impl Reader<'_> {
 
     /// `allow` and `any`.
     fn requirements(&mut self, table: &Table<'_>, access: Option<&Access>) -> Option<Requirements> {
-        let all = match table.node.get("allow") {
-            Some(node) if !matches!(node.value, Value::Table(_)) => {
-                self.problem(
-                    Problem::new(&node.origin, "`allow` of a route is a table of lists").hint(
-                        "write allow = { groups = [\"admins\"] }; without it everybody may pass who may sign in",
-                    ),
-                );
-                None
-            }
-            _ => self.requirement(&table.table("allow")),
-        };
+        let all = self.requirement(&table.table("allow"));
         if let Some(node) = table.node.get("any")
             && matches!(&node.value, Value::List(items) if items.is_empty())
         {
@@ -475,12 +465,23 @@ impl Reader<'_> {
         .map(|access| (access.word(), access));
         let access = self.word(table, "access", &meanings, Some("login"), |text| {
             let message = format!("there is no access \"{text}\"");
+            if is_for_tokens(text) {
+                return (message, "write tokens = true in its place: the route then accepts tokens of [issuer], and sessions too");
+            }
             let hint = "\"public\" asks nothing, \"optional\" tells the app who is signed in, \"login\" asks for a session, \
                         \"api\" does so without a redirect to the login, \"deny\" lets nobody pass";
             (message, hint)
         });
         access.ok().flatten()
     }
+}
+
+/// Whether `access` names what comes, and not what is asked for.
+fn is_for_tokens(text: &str) -> bool {
+    matches!(
+        text.to_ascii_lowercase().as_str(),
+        "token" | "tokens" | "bearer" | "oauth" | "jwt"
+    )
 }
 
 /// A route behind one that takes all its requests, the place of whose path is `place`.

@@ -118,10 +118,8 @@ impl Reader<'_> {
         }
         if session.ephemeral && state != Some(&StateSettings::Memory) {
             self.problem(
-                Problem::new(&origin, "API tokens need session.secret").hint(
-                    "what is known of them is sealed with it, and without one it ends with the process; `sidegate secret` prints \
-                     one",
-                ),
+                Problem::new(&origin, "API tokens need session.secret")
+                    .hint("tokens are stored encrypted with it. `sidegate secret` prints one"),
             );
         }
     }
@@ -237,7 +235,7 @@ fn state(text: &str, origin: &Origin, folder: &Path) -> Result<StateSettings, Pr
             Ok(StateSettings::File(folder.join(path)))
         }
         _ => Err(Problem::new(origin, format!("`{text}` is no place for the state"))
-            .hint("write state = \"file:/var/lib/sidegate/state.redb\"; with Redis it is kept there without a word")),
+            .hint("write state = \"file:/var/lib/sidegate/state.redb\"; with sessions in Redis leave `state` out")),
     }
 }
 
@@ -268,7 +266,7 @@ fn service_name(text: &str, origin: &Origin) -> Result<String, Problem> {
 fn service_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
     // Not the text itself: somebody may have written the token.
     let is_token = format::looks_like_one(text);
-    format::read_hash(text).ok_or_else(|| {
+    let hash = format::read_hash(text).ok_or_else(|| {
         let message = if is_token {
             "this is a token, and not the hash of one"
         } else {
@@ -276,7 +274,21 @@ fn service_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
         };
         Problem::new(origin, message)
             .hint("`sidegate token` prints a token and its hash; write hash = \"sha256:…\", with 64 digits of 0-9 and a-f")
-    })
+    })?;
+    refuse_example(hash, origin)
+}
+
+/// What pages about SHA-256 show is copied, and anybody knows the text of it. That of nothing comes from a variable that is not set.
+pub(super) fn refuse_example(hash: format::Hash, origin: &Origin) -> Result<format::Hash, Problem> {
+    if ["", "abc"].iter().all(|text| format::hash(text) != hash) {
+        return Ok(hash);
+    }
+    Err(
+        Problem::new(origin, "this is the hash of an example").hint(
+            "write your own: `sidegate token` prints a token and its hash, `sidegate secret` a secret, and printf %s SECRET | sha256sum \
+             the hash of a secret",
+        ),
+    )
 }
 
 /// So many service tokens may there be.

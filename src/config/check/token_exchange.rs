@@ -25,7 +25,11 @@ impl Reader<'_> {
         let audience = self.texts(table, "audience", audience);
         let address = self.texts(table, "resource", address);
         let scopes = self.texts(table, "scopes", scope);
-        let Some(node) = route.node.get("token_exchange") else {
+        let Some(node) = route
+            .node
+            .get("token_exchange")
+            .filter(|_| table.is_written())
+        else {
             return Ok(None);
         };
         let (Some(audience), Some(resources), Some(scopes)) = (audience, address, scopes) else {

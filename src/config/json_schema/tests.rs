@@ -94,6 +94,45 @@ fn the_whole_manual_fits_the_schema() {
     assert_eq!(faults(&manual), Vec::<String>::new());
 }
 
+/// A table has the text above its header, and never that of one of its keys.
+#[test]
+fn tables_are_explained_by_what_stands_above_them() {
+    let schema = json_schema();
+    let text = |path: &[&str]| {
+        let mut found = &schema;
+        for level in path {
+            found = &found["properties"][level];
+            if found["items"].is_object() && path.last() != Some(level) {
+                found = &found["items"];
+            }
+        }
+        found["description"].as_str().map(str::to_owned)
+    };
+    for (path, start) in [
+        (&["issuer"][..], "With this table, which may be empty"),
+        (&["issuer", "clients"], "A client that you know."),
+        (&["api_tokens"], "With this table users can make"),
+        (&["routes"], "Rules for some paths."),
+        (&["upstreams"], "Apps beside `upstream`"),
+        (&["audit"], "The audit trail"),
+        (&["tls"], "TLS on `listen`"),
+    ] {
+        let text = text(path).unwrap_or_default();
+        assert!(text.starts_with(start), "{path:?}: {text}");
+    }
+    assert_eq!(text(&["session"]), None);
+    let client = &schema["properties"]["issuer"]["properties"]["clients"]["items"]["properties"];
+    for key in ["client_credentials", "introspect"] {
+        let property = &client[key];
+        let text = property["description"].as_str().unwrap_or_default();
+        assert!(
+            text.contains("Default: true without redirect_uris"),
+            "{text}"
+        );
+        assert!(property["default"].is_null(), "{property}");
+    }
+}
+
 #[test]
 fn what_is_wrong_does_not_fit() {
     for (toml, fault) in [
