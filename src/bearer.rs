@@ -15,7 +15,7 @@ use crate::{
     api_token::Guesses,
     clock::Timestamp,
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
-    provider::{BearerMatch, Provider, Providers, bearer::LONGEST},
+    provider::{BearerMatch, Provider, Providers, bearer::LONGEST, error::printable},
     text::Text,
     token_cache::{self, Entry, Key, LEAST_WEIGHT, REFUSAL_KEPT, TokenCache},
     tokens::KeepTokens,
@@ -249,6 +249,16 @@ impl Authenticator for Bearers {
         }
         Answer::Pending(Box::pin(self.find_out(judges, token, key, caller)))
     }
+
+    fn why_not(&self, presented: &Presented<'_>) -> Option<String> {
+        let Presented::Bearer(token) = presented else {
+            return None;
+        };
+        let issuer = printable(&issuer(token)?, LONGEST_ISSUER)?;
+        Some(format!(
+            "no provider with bearer has the issuer \"{issuer}\""
+        ))
+    }
 }
 
 /// The issuer that a signed token names, whoever made it; none where it is no signed token. It chooses whom to ask, and
@@ -270,6 +280,9 @@ fn issuer(token: &str) -> Option<String> {
 
 /// Bytes of what is known of tokens.
 pub const KNOWN_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Letters of an issuer that nobody here knows, in the log.
+const LONGEST_ISSUER: usize = 200;
 
 /// Bytes that a text takes beside its letters.
 const PER_TEXT: usize = 16;

@@ -167,6 +167,7 @@ enum Command {
     /// `XDG_CONFIG_HOME` or `~/.config`; only you can read the file. docs/cli.md shows curl, git and kubectl.
     Login {
         /// The address behind the gate, as in `https://app.example.com/api`
+        #[arg(value_parser = login::address)]
         url: url::Url,
         /// Print only an access token of an earlier login, refreshed if necessary.
         #[arg(long)]

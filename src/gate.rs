@@ -215,7 +215,7 @@ impl Gate {
         }
         let route = self.route(&request)?;
         if let Some(resource) = route.resource
-            && let Some(answer) = self.guard(resource, &request, guard, record)?
+            && let Some(answer) = self.guard((route, resource), &request, guard, record)?
         {
             return Ok(answer);
         }
@@ -337,7 +337,7 @@ impl Gate {
     /// that asks what it may send.
     fn guard(
         &self,
-        resource: Resource,
+        (route, resource): (&Route, Resource),
         request: &CleanRequest,
         guard: &mut Option<Box<Guard>>,
         record: &mut Record,
@@ -346,12 +346,9 @@ impl Gate {
         let Some(origin) = place_of(request).origin() else {
             return Ok(None);
         };
-        *guard = Some(Box::new(Guard::of(
-            resource,
-            &origin,
-            request.path(),
-            headers,
-        )));
+        let scopes = route.requirements.scopes();
+        let asked = (request.path(), headers);
+        *guard = Some(Box::new(Guard::of(resource, &scopes, &origin, asked)));
         if resource != Resource::Mcp {
             return Ok(None);
         }
@@ -482,7 +479,18 @@ impl Gate {
                 &self.snapshot.site,
             )
         };
-        Reject::of(deny, route, return_to).or_too_long(request.audience)
+        let reject = Reject::of(deny, route, return_to);
+        if request.audience != Audience::Program && route.takes_sessions() {
+            return reject.or_too_long(request.audience);
+        }
+        let schemes = self.snapshot.authenticators.schemes();
+        // Access tokens of the gate's own are for routes that say so.
+        let takes_tokens = route.resource.is_some() || self.snapshot.takes_bearer_tokens();
+        let headers = &request.head.headers;
+        reject.for_program(
+            takes_tokens,
+            answer::unread(headers, request.target(), schemes),
+        )
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {

@@ -319,6 +319,12 @@ impl Snapshot {
         found.is_ok_and(|found| std::ptr::eq(found, route))
     }
 
+    /// Whether every route takes bearer tokens: API tokens, service tokens or a provider's.
+    pub fn takes_bearer_tokens(&self) -> bool {
+        let mut providers = self.providers.iter();
+        self.has_own_tokens || providers.any(|provider| provider.bearer_terms().is_some())
+    }
+
     /// The route that guards a resource, where one takes tokens for it.
     pub fn guard_of(&self, resource: &Resource) -> Option<&Route> {
         let own = self.site.origin();

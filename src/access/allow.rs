@@ -43,6 +43,8 @@ pub enum Held {
         /// Those.
         needed: Vec<String>,
     },
+    /// None of several ways in is open: why, of each.
+    NoneOf(Vec<Denied>),
     /// What the request itself shows, whatever a provider says.
     Shown {
         /// What: an address, a kind of credential.
@@ -80,10 +82,19 @@ impl Held {
         }
     }
 
+    /// The scopes that are needed, where somebody with them would pass.
+    pub fn needed_scopes(&self) -> Option<&[String]> {
+        match self {
+            Self::Scopes { needed } => Some(needed),
+            Self::NoneOf(ways) => ways.iter().find_map(|way| way.held.needed_scopes()),
+            _ => None,
+        }
+    }
+
     /// What the person reads of it: their own data, and nothing of the rule.
     pub fn sentence(&self) -> Option<String> {
         match self {
-            Self::NotKept | Self::Unvouched { .. } => None,
+            Self::NotKept | Self::Unvouched { .. } | Self::NoneOf(_) => None,
             Self::Scopes { needed } => {
                 Some(format!("The token needs all of: {}.", needed.join(", ")))
             }
@@ -114,6 +125,10 @@ impl fmt::Display for Held {
                     needed.join(" ")
                 )
             }
+            Self::NoneOf(ways) => {
+                let told = ways.iter().map(|way| format!("{}: {}", way.rule, way.held));
+                formatter.write_str(&told.collect::<Vec<_>>().join("; "))
+            }
             Self::Shown { what, name } => write!(formatter, "the {what} is {name}"),
             Self::Absent { claim } => write!(formatter, "the claim \"{claim}\" is absent"),
             Self::Unvouched { by } => write!(
@@ -127,7 +142,7 @@ impl fmt::Display for Held {
             } => {
                 match claim {
                     Some(claim) => write!(formatter, "the claim \"{claim}\" holds ")?,
-                    None => formatter.write_str("the provider lists ")?,
+                    None => formatter.write_str("they have ")?,
                 }
                 match count {
                     0 => formatter.write_str("nothing"),
@@ -383,7 +398,7 @@ mod tests {
         let none = Held::names(Some("groups"), std::iter::empty::<&str>());
         assert_eq!(none.to_string(), "the claim \"groups\" holds nothing");
         let denied = check(&lists(&[], &[], &["ops"]), &identity(None, &["dev"])).unwrap_err();
-        assert_eq!(denied.held.to_string(), "the provider lists 1: dev");
+        assert_eq!(denied.held.to_string(), "they have 1: dev");
     }
 
     #[test]

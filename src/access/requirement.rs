@@ -86,22 +86,38 @@ impl Requirements {
         if self.any.is_empty() || matches!(all, Fit::Denied(_)) {
             return all;
         }
-        let mut denied = None;
+        let mut denied = Vec::new();
         let mut needs_principal = false;
         for requirement in &self.any {
             match requirement.judge(principal, client) {
                 Fit::Fits => return all,
                 Fit::NeedsPrincipal => needs_principal = true,
-                Fit::Denied(why) => denied = denied.or(Some(why)),
+                Fit::Denied(why) => denied.push(why),
             }
         }
-        match denied {
-            Some(denied) if !needs_principal => Fit::Denied(Denied {
-                rule: format!("any: {}", denied.rule),
-                ..denied
-            }),
-            _ => Fit::NeedsPrincipal,
+        if needs_principal {
+            return Fit::NeedsPrincipal;
         }
+        let rules: Vec<&str> = denied.iter().map(|one| one.rule.as_str()).collect();
+        let rule = format!("any: {}", rules.join(", "));
+        Fit::Denied(match <[Denied; 1]>::try_from(denied) {
+            Ok([only]) => Denied { rule, ..only },
+            Err(ways) => Denied {
+                rule,
+                sentence: "None of the ways in is open to you.",
+                held: Held::NoneOf(ways),
+            },
+        })
+    }
+
+    /// The scopes that a token needs here, so that its client asks for them at once. Of several ways in it is the first that is one for
+    /// tokens.
+    pub fn scopes(&self) -> Vec<&str> {
+        let ways = self.any.iter();
+        let mut ways = ways.filter(|way| !way.scopes.is_empty());
+        let all = self.all.scopes.iter();
+        let all = all.chain(ways.next().into_iter().flat_map(|way| &way.scopes));
+        all.map(String::as_str).collect()
     }
 }
 
@@ -275,7 +291,7 @@ mod tests {
         assert_eq!(judge(&rules, Some(&bob), "10.0.0.1"), Fit::Fits);
         assert_eq!(
             denied_by(judge(&rules, Some(&bob), "192.0.2.1")),
-            "any: networks"
+            "any: networks, groups"
         );
         // Whoever is an admin may pass from there: so it is worth a login.
         assert_eq!(judge(&rules, None, "192.0.2.1"), Fit::NeedsPrincipal);
@@ -336,7 +352,16 @@ mod tests {
             any: vec![rules(&["admin"], &[]), people],
         };
         assert_eq!(either.judge(Some(session), None), Fit::Fits);
-        assert_eq!(denied_by(either.judge(Some(full), None)), "any: scopes");
+        let Fit::Denied(denied) = either.judge(Some(full), None) else {
+            panic!("it passes");
+        };
+        assert_eq!(denied.rule, "any: scopes, credentials");
+        assert_eq!(denied.held.needed_scopes(), Some(&["admin".to_owned()][..]));
+        assert_eq!(
+            denied.held.to_string(),
+            "scopes: the credential lacks one of admin; credentials: the kind of credential is bearer"
+        );
+        assert_eq!(either.scopes(), ["admin"]);
     }
 
     #[test]

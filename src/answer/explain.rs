@@ -4,15 +4,16 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{Account, Link, Reject};
+use super::{Account, Advice, Link, Reject};
 use crate::{
     access::{
         Shortfall,
         allow::{Denied, Held},
     },
     audience::Audience,
-    credential::Refused,
+    credential::{Proof, Refused},
     decide::{Insufficient, RouteDenial},
+    issuer::settings::CLIENT,
     login::{Fault, LoginError},
     provider::kind::AccountSwitch,
     rate_limit::{self, Exceeded},
@@ -52,6 +53,13 @@ impl Reject {
             Self::Unauthorized => {
                 sign_in_first("This is for programs: they come with a session, or with a token.")
             }
+            Self::NoCredential {
+                advice,
+                unread,
+                return_to,
+            } => explain_no_credential(*advice, *unread, return_to.is_some()),
+            Self::SessionOnly => session_only(),
+            Self::Untold => untold(),
             Self::StepUp { insufficient, .. } => explain_step_up(insufficient),
             Self::Elsewhere(denied) => explain_elsewhere(denied),
             Self::Misdirected => misdirected(),
@@ -73,11 +81,8 @@ impl Reject {
             ),
             Self::RequestTimeout => request_timeout(),
             Self::ClientGone => client_gone(),
-            Self::NotFound => Explanation::new(
-                (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
-                "Nothing here",
-                "There is no page at this address.",
-            ),
+            Self::NotFound => not_found(),
+            Self::NoSuchToken => no_such_token(),
             Self::MethodNotAllowed(_) => Explanation::new(
                 (
                     StatusCode::METHOD_NOT_ALLOWED,
@@ -93,12 +98,7 @@ impl Reject {
                 "Sign out?",
                 "You came here from another site. Nothing happens until you say so.",
             ),
-            Self::StaleForm => Explanation::new(
-                (StatusCode::FORBIDDEN, "stale_form", PERMISSION_DENIED),
-                "Nothing was changed",
-                "What you sent was from another site, or from a page that is out of date. Look at your account's page \
-                 again, and send it from there.",
-            ),
+            Self::StaleForm => stale_form(),
             Self::SessionTooLarge => session_too_large(),
             Self::Unavailable(_) => session_unavailable(),
             Self::Credential(refused) => explain_credential(refused),
@@ -136,6 +136,7 @@ impl Reject {
             Self::Barred { barred, return_to } => Some(Denial {
                 user: &barred.user,
                 provider: &barred.provider,
+                proof: Some(barred.proof),
                 denied: &barred.denied,
                 message: barred
                     .route
@@ -152,6 +153,7 @@ impl Reject {
                 } => Some(Denial {
                     user,
                     provider: &again.provider,
+                    proof: None,
                     denied,
                     message: None,
                     return_to: again.return_to.as_str(),
@@ -170,10 +172,7 @@ impl Reject {
 
     /// The scopes that the credential would have to have (RFC 6750 §3.1).
     pub(super) fn needed_scopes(&self) -> Option<&[String]> {
-        match self.held()? {
-            Held::Scopes { needed } => Some(needed),
-            _ => None,
-        }
+        self.held()?.needed_scopes()
     }
 
     /// What the provider itself says, to be shown as its words.
@@ -229,6 +228,8 @@ impl Reject {
 struct Denial<'a> {
     user: &'a str,
     provider: &'a str,
+    /// What proved who it is; none at the end of a login.
+    proof: Option<Proof>,
     denied: &'a Denied,
     /// The route's own words.
     message: Option<&'a str>,
@@ -244,21 +245,39 @@ impl Denial<'_> {
                 .and_then(|face| face.deny_message.clone())
         };
         let operators_words = self.message.map(str::to_owned).or_else(providers);
-        let error = match self.denied.held {
-            Held::Scopes { .. } => INSUFFICIENT_SCOPE,
-            _ => "forbidden",
+        let error = match self.denied.held.needed_scopes() {
+            Some(_) => INSUFFICIENT_SCOPE,
+            None => "forbidden",
         };
         Explanation::new(
             (StatusCode::FORBIDDEN, error, PERMISSION_DENIED),
             "No access",
-            operators_words.map_or_else(|| self.words(), Cow::Owned),
+            operators_words.map_or_else(|| self.words(self.denied), Cow::Owned),
         )
     }
 
-    fn words(&self) -> Cow<'static, str> {
-        match self.denied.held.sentence() {
-            Some(held) => Cow::Owned(format!("{} {held}", self.denied.sentence)),
-            None => Cow::Borrowed(self.denied.sentence),
+    /// What came with a credential that no provider vouches for.
+    fn noun(&self) -> Option<&'static str> {
+        match self.proof? {
+            Proof::ServiceToken => Some("This token"),
+            Proof::Password => Some("This user"),
+            Proof::Certificate => Some("This certificate"),
+            Proof::AccessToken if self.provider == CLIENT => Some("This client"),
+            Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::AccessToken => None,
+        }
+    }
+
+    fn words(&self, denied: &Denied) -> Cow<'static, str> {
+        if let Held::NoneOf(ways) = &denied.held {
+            let words: Vec<_> = ways.iter().map(|way| self.words(way)).collect();
+            return Cow::Owned(words.join(" Or: "));
+        }
+        if let Some(noun) = self.noun() {
+            return Cow::Owned(words_for_machine(noun, denied));
+        }
+        match denied.held.sentence() {
+            Some(held) => Cow::Owned(format!("{} {held}", denied.sentence)),
+            None => Cow::Borrowed(denied.sentence),
         }
     }
 
@@ -288,6 +307,26 @@ impl Denial<'_> {
     }
 }
 
+/// What a machine has where the list looked.
+fn words_for_machine(noun: &str, denied: &Denied) -> String {
+    match (&*denied.rule, &denied.held) {
+        ("groups", Held::Names { count: 0, .. }) => {
+            format!("{noun} is in no group, and this needs one.")
+        }
+        ("groups", Held::Names { first, .. }) => {
+            let groups = first.join(", ");
+            format!("{noun} is in the groups {groups}; none of them may use this.")
+        }
+        ("providers", _) => format!("{noun} may not use this."),
+        ("emails" | "domains", _) => format!("This needs an email address. {noun} has none."),
+        (_, held @ (Held::Shown { .. } | Held::Scopes { .. })) => {
+            let held = held.sentence().unwrap_or_default();
+            format!("{} {held}", denied.sentence)
+        }
+        _ => denied.sentence.replace("Your account", noun),
+    }
+}
+
 impl Explanation {
     fn new(
         (status, error, grpc): (StatusCode, &'static str, u8),
@@ -301,6 +340,76 @@ impl Explanation {
             title,
             message: message.into(),
         }
+    }
+}
+
+fn session_only() -> Explanation {
+    Explanation::new(
+        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+        "Not with this",
+        "Only a browser session manages tokens.",
+    )
+}
+
+fn untold() -> Explanation {
+    Explanation::new(
+        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+        "Asked about nothing",
+        "Here a proxy asks about requests, and no trusted proxy said about which. The operator sets trusted_proxies and \
+         forward_auth.",
+    )
+}
+
+fn not_found() -> Explanation {
+    Explanation::new(
+        (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
+        "Nothing here",
+        "There is no page at this address.",
+    )
+}
+
+fn no_such_token() -> Explanation {
+    Explanation::new(
+        (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
+        "No such token",
+        "You have no such token.",
+    )
+}
+
+fn stale_form() -> Explanation {
+    Explanation::new(
+        (StatusCode::FORBIDDEN, "stale_form", PERMISSION_DENIED),
+        "Nothing was changed",
+        "What you sent was from another site, or from a page that is out of date. Look at your account's page \
+         again, and send it from there.",
+    )
+}
+
+fn explain_no_credential(
+    advice: Advice,
+    unread: Option<&'static str>,
+    is_led: bool,
+) -> Explanation {
+    let what = match (advice, is_led) {
+        (Advice::Token, _) => {
+            "This address takes access tokens and API tokens, not sessions. WWW-Authenticate names the metadata with the login."
+        }
+        (Advice::Session, true) => "Nobody is signed in. Send the user to login_url.",
+        (Advice::SessionOrToken, true) => {
+            "Nobody is signed in. Send the user to login_url. A program sends `Authorization: Bearer TOKEN`."
+        }
+        (Advice::Session, false) => "No credential came. Send the cookie of a session.",
+        (Advice::SessionOrToken, false) => {
+            "No credential came. Send `Authorization: Bearer TOKEN`, or the cookie of a session."
+        }
+    };
+    let message = match unread {
+        Some(unread) => Cow::Owned(format!("{unread} {what}")),
+        None => Cow::Borrowed(what),
+    };
+    Explanation {
+        message,
+        ..sign_in_first("")
     }
 }
 
@@ -369,7 +478,8 @@ fn explain_credential(refused: &Refused) -> Explanation {
         Refused::Invalid(_) => Explanation::new(
             (StatusCode::UNAUTHORIZED, "invalid_token", UNAUTHENTICATED),
             "Not known here",
-            "The token or the password that came with this request is false, has ended, or is for something else.",
+            "The token or the password that came with this request is wrong, has expired, or is for another address. The gate's log has \
+             the reason under this request_id.",
         ),
         Refused::Unavailable(_) => Explanation::new(
             (
@@ -380,14 +490,17 @@ fn explain_credential(refused: &Refused) -> Explanation {
             "One moment",
             "The token or the password that came with this request cannot be checked right now. Try again in a moment.",
         ),
-        Refused::Throttled(_) => Explanation::new(
+        Refused::Throttled(wait) => Explanation::new(
             (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
                 RESOURCE_EXHAUSTED,
             ),
             "Too many attempts",
-            "Too many false tokens or passwords came from your network. Try again later.",
+            format!(
+                "Too many wrong tokens or passwords came from your network. Try again in {} s.",
+                rate_limit::seconds(*wait)
+            ),
         ),
     }
 }
@@ -487,7 +600,12 @@ fn explain_not_exchanged(why: &NotExchanged) -> Explanation {
             "The app behind this page acts in your name, and you signed in before it did. Sign in again in a new tab, then \
              come back to this one and reload it.",
         ),
-        NotExchanged::NoToken(_) | NotExchanged::Unsupported(_) => Explanation::new(
+        NotExchanged::NoToken(_) => Explanation::new(
+            refusal,
+            "No access",
+            "Send an access token of the provider, or a session: API tokens, service tokens and passwords have none to exchange.",
+        ),
+        NotExchanged::Unsupported(_) => Explanation::new(
             refusal,
             "No access",
             "The app behind this page acts in your name at another service, and the way in which you signed in does not \
@@ -510,7 +628,7 @@ fn explain_not_exchanged(why: &NotExchanged) -> Explanation {
                 UNAVAILABLE,
             ),
             "The app cannot act in your name",
-            "The provider with which you signed in does not let it. The people who run this app can help.",
+            "The provider gave no token for this app. Tell its operators.",
         ),
     }
 }

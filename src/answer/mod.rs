@@ -13,6 +13,7 @@ mod render;
 pub mod reply;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use page::{
     Account, AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
@@ -20,6 +21,7 @@ pub use page::{
 };
 pub use password::PasswordChallenge;
 pub use render::{render, return_address};
+pub use unread::unread;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -50,6 +52,19 @@ pub enum Reject {
     },
     /// Nobody is signed in, and the route is for programs: nobody is led to the login.
     Unauthorized,
+    /// The same, told to a program.
+    NoCredential {
+        /// What it can send.
+        advice: Advice,
+        /// What it has sent in vain.
+        unread: Option<&'static str>,
+        /// Path and query of the request, for the way back; none where nobody is led to the login.
+        return_to: Option<String>,
+    },
+    /// The endpoint takes sessions alone, and another credential came.
+    SessionOnly,
+    /// Nobody told which request a proxy asks about, and routes narrow some.
+    Untold,
     /// Whoever is signed in has to authenticate anew. `return_to` is path and query asked for; none where nobody is led
     /// to the login.
     StepUp {
@@ -79,6 +94,8 @@ pub enum Reject {
     BadRequest(Cow<'static, str>),
     /// No own endpoint of that name.
     NotFound,
+    /// An API token is to be ended that its owner does not have.
+    NoSuchToken,
     /// The endpoint does not take this method; the `Allow` header's value.
     MethodNotAllowed(&'static str),
     /// A login did not come to its end.
@@ -118,6 +135,17 @@ pub enum Reject {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+}
+
+/// What a program without a credential can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// The cookie of a session.
+    Session,
+    /// That, or a bearer token.
+    SessionOrToken,
+    /// A token alone.
+    Token,
 }
 
 /// What a page of another site does in the visitor's name, and may not.
@@ -209,6 +237,12 @@ impl Reject {
     /// What a client gets that `deny` keeps from passing by `route`. `return_to` is where a login would lead back.
     pub fn of(deny: Deny, route: &Route, return_to: impl FnOnce() -> String) -> Self {
         match deny {
+            // A session would not help.
+            Deny::NotSignedIn if !route.takes_sessions() => Self::NoCredential {
+                advice: Advice::Token,
+                unread: None,
+                return_to: None,
+            },
             // A program is led nowhere, whatever its request looks like.
             Deny::NotSignedIn if route.access == Access::Api => Self::Unauthorized,
             Deny::NotSignedIn => Self::SignIn {
@@ -228,6 +262,36 @@ impl Reject {
                     insufficient,
                 }
             }
+        }
+    }
+
+    /// The same for a program, which is told what it can send: a token, too, where the gate `takes_tokens`. `came` is what it has sent in vain.
+    #[must_use]
+    pub fn for_program(self, takes_tokens: bool, came: Option<&'static str>) -> Self {
+        let advice = if takes_tokens {
+            Advice::SessionOrToken
+        } else {
+            Advice::Session
+        };
+        match self {
+            Self::SignIn { return_to } => Self::NoCredential {
+                advice,
+                unread: came,
+                return_to: Some(return_to),
+            },
+            Self::Unauthorized => Self::NoCredential {
+                advice,
+                unread: came,
+                return_to: None,
+            },
+            Self::NoCredential {
+                advice, return_to, ..
+            } => Self::NoCredential {
+                advice,
+                unread: came,
+                return_to,
+            },
+            other => other,
         }
     }
 
@@ -253,7 +317,11 @@ impl Reject {
     /// The path of the login that mends it, and leads back; none where no login does, or nobody is led to one.
     pub fn login(&self, site: &Site) -> Option<String> {
         match self {
-            Self::SignIn { return_to } => Some(site.sign_in(return_to)),
+            Self::SignIn { return_to }
+            | Self::NoCredential {
+                return_to: Some(return_to),
+                ..
+            } => Some(site.sign_in(return_to)),
             Self::StepUp {
                 insufficient,
                 return_to: Some(return_to),
@@ -270,10 +338,15 @@ impl Reject {
     /// What the log and the metrics call it.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::SignIn { .. } | Self::AddressTooLong | Self::Unauthorized => Verdict::SignIn,
+            Self::SignIn { .. }
+            | Self::AddressTooLong
+            | Self::Unauthorized
+            | Self::NoCredential { .. } => Verdict::SignIn,
             Self::StepUp { .. } => Verdict::StepUp,
             Self::NotExchanged(NotExchanged::Failed { .. }) => Verdict::TokenExchange,
             Self::Forbidden(_)
+            | Self::SessionOnly
+            | Self::Untold
             | Self::CrossSite(_)
             | Self::Barred { .. }
             | Self::Elsewhere(_)
@@ -283,7 +356,7 @@ impl Reject {
                 Verdict::BadRequest
             }
             Self::ClientGone => Verdict::ClientGone,
-            Self::NotFound => Verdict::NotFound,
+            Self::NotFound | Self::NoSuchToken => Verdict::NotFound,
             Self::MethodNotAllowed(_) => Verdict::MethodNotAllowed,
             Self::Login(_) => Verdict::LoginFailed,
             Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
@@ -310,6 +383,12 @@ impl Reject {
                 "the address has more than {LONGEST_RETURN} bytes and cannot be come back to"
             )),
             Self::Forbidden(rule) => Some((*rule).to_owned()),
+            Self::NoCredential { unread, .. } => unread.map(str::to_owned),
+            Self::SessionOnly => Some("another credential than a session".to_owned()),
+            Self::Untold => Some(
+                "no trusted proxy told which path is asked about, and routes narrow some"
+                    .to_owned(),
+            ),
             Self::CrossSite(what) => Some(what.rule().to_owned()),
             Self::Barred { barred, .. } => {
                 let Denied { rule, held, .. } = &barred.denied;

@@ -42,8 +42,11 @@ impl Reject {
             Self::GatewayTimeout => {
                 "see why the app is slow, or raise upstream_timeout (head_timeout of its upstream) if it may take so long"
             }
+            Self::Untold => "set trusted_proxies and forward_auth",
             Self::SignIn { .. }
             | Self::Unauthorized
+            | Self::NoCredential { .. }
+            | Self::SessionOnly
             | Self::StepUp { .. }
             | Self::Credential(_)
             | Self::AddressTooLong
@@ -51,6 +54,7 @@ impl Reject {
             | Self::RequestTimeout
             | Self::ClientGone
             | Self::NotFound
+            | Self::NoSuchToken
             | Self::MethodNotAllowed(_)
             | Self::ConfirmSignOut { .. }
             | Self::StaleForm => return None,

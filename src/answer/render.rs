@@ -223,6 +223,7 @@ impl<'a> HeldJson<'a> {
     fn of(held: &'a Held) -> Option<Self> {
         match held {
             Held::NotKept | Held::Unvouched { .. } | Held::Scopes { .. } => None,
+            Held::NoneOf(ways) => ways.iter().find_map(|way| Self::of(&way.held)),
             Held::Absent { .. } => Some(Self {
                 absent: true,
                 count: 0,

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Choice, CrossSite, Reject, SignInPage, render, reply, return_address};
+use super::{Advice, Choice, CrossSite, Reject, SignInPage, render, reply, return_address};
 use crate::{
     access::{
         Shortfall, StepUp,
@@ -106,7 +106,83 @@ fn every_reject() -> Vec<Reject> {
         Reject::CrossSite(CrossSite::Write),
         Reject::CrossSite(CrossSite::Upgrade),
         Reject::CrossSite(CrossSite::Call),
+        Reject::NoCredential {
+            advice: Advice::SessionOrToken,
+            unread: Some("It is not read."),
+            return_to: None,
+        },
+        Reject::SessionOnly,
+        Reject::Untold,
+        Reject::NoSuchToken,
     ]
+}
+
+/// No provider vouches for a machine, and none has told what it has.
+#[test]
+fn machines_are_told_of_what_they_have_themselves() {
+    let told = |proof, rule: &str, held| {
+        let Reject::Barred { mut barred, .. } = barred("ci") else {
+            panic!("of nobody");
+        };
+        barred.proof = proof;
+        barred.denied = Denied {
+            held,
+            rule: rule.to_owned(),
+            sentence: "Your account is not one of those that may use this.",
+        };
+        let reject = Reject::Barred {
+            barred,
+            return_to: "/".to_owned(),
+        };
+        let body: Value = serde_json::from_str(&answer(&reject, Program).2).unwrap();
+        body["message"].as_str().unwrap().to_owned()
+    };
+    let names = |names: &[&str]| Held::names(None, names.iter().copied());
+    for (proof, rule, held, expected) in [
+        (
+            Proof::ServiceToken,
+            "groups",
+            names(&["a", "b"]),
+            "This token is in the groups a, b; none of them may use this.",
+        ),
+        (
+            Proof::Password,
+            "groups",
+            names(&[]),
+            "This user is in no group, and this needs one.",
+        ),
+        (
+            Proof::Certificate,
+            "emails",
+            Held::NotKept,
+            "This needs an email address. This certificate has none.",
+        ),
+        (
+            Proof::Password,
+            "users",
+            names(&["ci"]),
+            "This user is not one of those that may use this.",
+        ),
+        (
+            Proof::Session,
+            "users",
+            names(&["ci"]),
+            "Your account is not one of those that may use this. Your provider named ci.",
+        ),
+    ] {
+        assert_eq!(told(proof, rule, held), expected);
+    }
+    let way = |rule: &str, sentence| Denied {
+        held: Held::NotKept,
+        rule: rule.to_owned(),
+        sentence,
+    };
+    let ways = vec![
+        way("users", "Not by name."),
+        way("domains", "Not by domain."),
+    ];
+    let both = told(Proof::Session, "any: users, domains", Held::NoneOf(ways));
+    assert_eq!(both, "Not by name. Or: Not by domain.");
 }
 
 fn too_many() -> LoginError {
@@ -166,7 +242,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 fn each_refusal_has_its_status() {
     let statuses = [
         401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 502, 504, 404, 400,
-        429, 400, 403, 503, 502, 403, 401, 403, 403, 403,
+        429, 400, 403, 503, 502, 403, 401, 403, 403, 403, 401, 403, 403, 404,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {

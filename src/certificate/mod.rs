@@ -59,6 +59,13 @@ pub struct Rules {
     name: Naming,
 }
 
+impl Rules {
+    /// What the configuration calls the name that counts.
+    pub fn name(self) -> &'static str {
+        self.name.name()
+    }
+}
+
 impl From<&ClientCertificates> for Rules {
     fn from(settings: &ClientCertificates) -> Self {
         let digest = digest(&SHA256, &settings.authorities);

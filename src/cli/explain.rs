@@ -140,23 +140,7 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         Err(no_route) => return Ok(explanation.refuse(&no_route.into(), &site)),
     };
     explanation.route = Some((route.name.clone(), route.access.word()));
-    let proof = somebody.as_ref().map(|somebody| somebody.proof);
-    let proof = proof.filter(|_| route.access.asks_who());
-    let useless = proof.and_then(|proof| acceptance::not_accepted(config, route, proof));
-    if let (Some(proof), Some(why)) = (proof, useless)
-        && acceptance::reads_header_of(config, proof)
-    {
-        let reject = Refused::Invalid(why.to_owned()).into();
-        return Ok(explanation.refuse(&reject, &site));
-    }
-    let somebody = somebody.as_ref().filter(|_| useless.is_none());
-    let mut explanation = match judge(config, route, somebody, question) {
-        Ok(permit) => explanation.pass(config, &permit),
-        Err(reject) => explanation.refuse(&reject, &site),
-    };
-    // Nobody is known, and this is why.
-    explanation.because = useless.map(str::to_owned).or(explanation.because);
-    Ok(explanation)
+    Ok(explanation.of_route(config, route, somebody.as_ref(), question, &site))
 }
 
 /// What `route` makes of whoever asks.
@@ -175,6 +159,36 @@ fn judge<'a>(
 }
 
 impl Explanation {
+    /// What `route` makes of it, and of the credential first.
+    fn of_route(
+        self,
+        config: &Config,
+        route: &Route,
+        somebody: Option<&Somebody>,
+        question: &Question<'_>,
+        site: &Site,
+    ) -> Self {
+        let proof = somebody.map(|somebody| somebody.proof);
+        let proof = proof.filter(|_| route.access.asks_who());
+        let useless = proof.and_then(|proof| acceptance::not_accepted(config, route, proof));
+        if let (Some(proof), Some(why)) = (proof, useless)
+            && acceptance::reads_header_of(config, proof)
+        {
+            let reject = Refused::Invalid(why.to_owned()).into();
+            return self.refuse(&reject, site);
+        }
+        let somebody = somebody.filter(|_| useless.is_none());
+        let explanation = match judge(config, route, somebody, question) {
+            Ok(permit) => self.pass(config, &permit),
+            Err(reject) => self.refuse(&reject, site),
+        };
+        Self {
+            // Nobody is known, and this is why.
+            because: useless.map(str::to_owned).or(explanation.because),
+            ..explanation
+        }
+    }
+
     fn pass(mut self, config: &Config, permit: &Permit<'_>) -> Self {
         let headers = IdentityHeaders::new(config.headers.clone());
         self.status = None;
@@ -396,7 +410,7 @@ impl Somebody {
             client = client.or_else(|| Some(identity.user().clone()));
         }
         if identity.groups.is_empty() {
-            identity.groups = configured_groups(config, proof, identity.user());
+            identity.groups = configured_groups(config, proof, &identity);
         }
         if proof == Proof::Session && scopes.is_some() {
             return Err(
@@ -421,7 +435,8 @@ impl Somebody {
 }
 
 /// The groups that the configuration itself gives to `user`.
-fn configured_groups(config: &Config, proof: Proof, user: &str) -> Vec<Text> {
+fn configured_groups(config: &Config, proof: Proof, identity: &Identity) -> Vec<Text> {
+    let user = identity.user().as_str();
     match proof {
         Proof::Password => {
             let groups = config.users.iter().flat_map(|users| &users.groups);

@@ -22,7 +22,7 @@ use crate::{
     clock::{self, Timestamp},
     issuer::{guard::RESOURCE_METADATA, registration::DEVICE_GRANT},
     observe::metrics::LimitHits,
-    provider::HttpClient,
+    provider::{HttpClient, http::HttpError},
     trust,
 };
 
@@ -48,6 +48,18 @@ struct Tokens {
     access_token: String,
     refresh_token: Option<String>,
     expires_in: Option<u64>,
+}
+
+/// The address of a login, as it is typed.
+///
+/// # Errors
+/// What to write.
+pub(super) fn address(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => Ok(url),
+        // `localhost:4390/mcp` has a scheme of that name.
+        _ => Err("write the address with https:// in front".to_owned()),
+    }
 }
 
 /// Logs in at what guards `url`, telling its user by `say` what to do, and keeps the tokens.
@@ -260,9 +272,27 @@ async fn metadata_of_resource(http: &HttpClient, url: &Url) -> Result<Value, Fai
         url.path().trim_end_matches('/')
     ));
     let found = http.fetch_json(&at, None).await;
-    let document = found.map_err(|error| format!("{at} says nothing of a login: {error}"))?;
+    let document = found.map_err(|error| match error {
+        HttpError::Status(StatusCode::NOT_FOUND) => {
+            "the gate gives no tokens for this address: its route needs `tokens = true` or `mcp = true` (docs/cli.md)".to_owned()
+        }
+        // Without [issuer] this address is the app's, and asks for a login.
+        HttpError::Status(StatusCode::UNAUTHORIZED) => {
+            "this gate gives no tokens: it has no [issuer]".to_owned()
+        }
+        error => format!("{at} says nothing of a login: {error}"),
+    })?;
     // What speaks for another address would send this one's token there.
     let resource = text(&document, "resource").and_then(|resource| Url::parse(&resource).ok());
+    if let Some(other) = &resource
+        && other.origin() == url.origin()
+        && url.path() == "/"
+        && other.path() != "/"
+    {
+        return Err(format!(
+            "this gate gives tokens for {other}: run `sidegate login {other}`"
+        ));
+    }
     let is_this = resource.is_some_and(|resource| {
         resource.origin() == url.origin()
             && url

@@ -302,13 +302,11 @@ impl Shape {
             Self::Tables(keys) => match &node.value {
                 Value::List(items) => {
                     for item in items {
-                        match item.value {
-                            Value::Table(_) => keys.check(item, place, top, problems),
-                            _ => {
-                                let hint =
-                                    format!("begin it with [[{place}]] on a line of its own");
-                                problems.add(not_a_table(item, place, &hint));
-                            }
+                        if matches!(item.value, Value::Table(_)) {
+                            keys.check(item, place, top, problems);
+                        } else {
+                            let hint = format!("begin it with [[{place}]] on a line of its own");
+                            problems.add(not_a_table(item, place, &hint));
                         }
                     }
                 }

@@ -99,6 +99,11 @@ pub trait Authenticator: Send + Sync {
 
     /// Whom `presented` proves. What is not of its sort it leaves to others, cheaply.
     fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a>;
+
+    /// Why `presented` is not of its sort, though it looks like it; for the log, where nobody knows it.
+    fn why_not(&self, _presented: &Presented<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// The authenticators of one configuration, asked in their order.
@@ -139,7 +144,9 @@ impl Authenticators {
                 Answer::Pending(pending) => return pending.await,
             }
         }
-        Err(Refused::Invalid("nobody here knows it".to_owned()))
+        let why = self.all.iter().find_map(|one| one.why_not(presented));
+        let why = why.unwrap_or_else(|| "nobody here knows it".to_owned());
+        Err(Refused::Invalid(why))
     }
 }
 

@@ -195,7 +195,7 @@ async fn find_out(
     };
     if subrequest.questions.is_empty() && snapshot.routes.narrow() {
         // Some paths are not for everybody, and nobody knows which one this is about.
-        return Err(Reject::Forbidden(UNTOLD));
+        return Err(Reject::Untold);
     }
     if !subrequest.is_sure {
         // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside all
@@ -455,4 +455,3 @@ fn opens_a_websocket(headers: &HeaderMap) -> bool {
 }
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const UNTOLD: &str = "no trusted proxy told which path is asked about, and routes narrow some: set trusted_proxies and forward_auth";

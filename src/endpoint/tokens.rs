@@ -6,7 +6,7 @@
 
 use http::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, SET_COOKIE},
+    header::{AUTHORIZATION, CONTENT_TYPE, SET_COOKIE},
 };
 use serde::{Deserialize, Serialize};
 
@@ -194,12 +194,12 @@ pub(super) async fn end(
         return Err(Reject::StaleForm);
     }
     let name = match id {
-        Some(id) => Some(TokenName::parse(id).ok_or(Reject::NotFound)?),
+        Some(id) => Some(TokenName::parse(id).ok_or(Reject::NoSuchToken)?),
         None => None,
     };
     let count = visitor.end(name.as_ref(), record).await?;
     if count == 0 && name.is_some() {
-        return Err(Reject::NotFound);
+        return Err(Reject::NoSuchToken);
     }
     Ok(ended(count))
 }
@@ -228,7 +228,14 @@ impl<'s> Visitor<'s> {
             visit,
             now,
         };
-        record.note_identity(Some(&visitor.session()?.identity));
+        let session = visitor.session().map_err(|reject| match reject {
+            // It may be good elsewhere.
+            Reject::SignIn { .. } if request.head.headers.contains_key(AUTHORIZATION) => {
+                Reject::SessionOnly
+            }
+            reject => reject,
+        });
+        record.note_identity(Some(&session?.identity));
         Ok(visitor)
     }
 
@@ -327,7 +334,8 @@ async fn read_wanted(
         return Err(Reject::StaleForm);
     }
     let routes: Vec<&str> = snapshot.routes.names().collect();
-    new.check(settings, &routes).map_err(bad)
+    new.check(settings, &routes)
+        .map_err(|sentence| Reject::BadRequest(sentence.into()))
 }
 
 fn is_json(value: &http::HeaderValue) -> bool {
@@ -367,31 +375,35 @@ impl NewToken {
         })
     }
 
-    fn check(self, settings: &ApiTokenSettings, routes: &[&str]) -> Result<Wanted, &'static str> {
+    fn check(self, settings: &ApiTokenSettings, routes: &[&str]) -> Result<Wanted, String> {
         let name = self.name.trim();
         if name.is_empty()
             || name.chars().count() > LONGEST_NAME
             || name.chars().any(char::is_control)
         {
-            return Err("a token has a name of 1 to 100 characters, by which you know it");
+            return Err(
+                "a token has a name of 1 to 100 characters, by which you know it".to_owned(),
+            );
         }
         let days = self.days.unwrap_or_else(|| settings.usual_days());
         if !(1..=settings.max_days).contains(&days) {
-            return Err("a token lasts for at least a day, and for api_tokens.max_days at most");
+            let most = settings.max_days;
+            return Err(format!(
+                "`days` is from 1 to {most}, the operator's max_days"
+            ));
         }
-        if !self
-            .scopes
-            .iter()
-            .all(|scope| settings.scopes.contains(scope))
-        {
-            return Err("one of the scopes is none that a token may have here");
+        let mut scopes = self.scopes.iter();
+        if let Some(other) = scopes.find(|scope| !settings.scopes.contains(scope)) {
+            let allowed = settings.scopes.iter().map(String::as_str);
+            return Err(not_one_of(other, "scopes of a token", allowed));
         }
-        if !self
-            .routes
-            .iter()
-            .all(|route| routes.contains(&route.as_str()))
-        {
-            return Err("one of the routes is none of those that have a name here");
+        let mut named = self.routes.iter();
+        if let Some(other) = named.find(|route| !routes.contains(&route.as_str())) {
+            return Err(not_one_of(
+                other,
+                "routes with a name",
+                routes.iter().copied(),
+            ));
         }
         Ok(Wanted {
             name: name.to_owned(),
@@ -402,6 +414,20 @@ impl NewToken {
     }
 }
 
+/// What is allowed in the place of `name`, which is shown as far as it is plain.
+fn not_one_of<'a>(name: &str, what: &str, allowed: impl Iterator<Item = &'a str>) -> String {
+    let plain = name.chars().filter(|letter| !letter.is_control());
+    let shown: String = plain.take(LONGEST_SHOWN).collect();
+    let allowed: Vec<&str> = allowed.collect();
+    if allowed.is_empty() {
+        return format!("\"{shown}\" is not allowed: there are no {what} here");
+    }
+    format!(
+        "\"{shown}\" is not allowed; the {what} are {}",
+        allowed.join(", ")
+    )
+}
+
 fn sorted(mut list: Vec<String>) -> Vec<String> {
     list.sort();
     list.dedup();
@@ -410,6 +436,8 @@ fn sorted(mut list: Vec<String>) -> Vec<String> {
 
 /// Characters of a token's name.
 const LONGEST_NAME: usize = 100;
+/// Characters of a scope or route that is told to be wrong.
+const LONGEST_SHOWN: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -417,7 +445,7 @@ mod tests {
 
     use super::*;
 
-    fn check(json: &str) -> Result<Wanted, &'static str> {
+    fn check(json: &str) -> Result<Wanted, String> {
         let settings = ApiTokenSettings {
             owner_idle: Duration::from_hours(1),
             max_days: 30,
@@ -425,7 +453,7 @@ mod tests {
             max_login_age: Duration::from_mins(15),
             scopes: vec!["read".to_owned(), "write".to_owned()],
         };
-        let new: NewToken = serde_json::from_str(json).map_err(|_| "no JSON")?;
+        let new: NewToken = serde_json::from_str(json).map_err(|_| "no JSON".to_owned())?;
         new.check(&settings, &["api"])
     }
 
@@ -456,6 +484,22 @@ mod tests {
             r#"{"name": "ci", "admin": true}"#,
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
+        }
+        for (wrong, told) in [
+            (
+                r#"{"name": "ci", "days": 31}"#,
+                "`days` is from 1 to 30, the operator's max_days",
+            ),
+            (
+                r#"{"name": "ci", "scopes": ["read", "admin"]}"#,
+                "\"admin\" is not allowed; the scopes of a token are read, write",
+            ),
+            (
+                r#"{"name": "ci", "routes": ["other"]}"#,
+                "\"other\" is not allowed; the routes with a name are api",
+            ),
+        ] {
+            assert_eq!(check(wrong).unwrap_err(), told);
         }
     }
 

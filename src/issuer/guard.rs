@@ -18,18 +18,26 @@ use crate::{origin::WebOrigin, route::Resource};
 pub struct Guard {
     /// How it takes them.
     pub resource: Resource,
+    /// The scopes that its rule asks for.
+    scopes: Vec<String>,
     metadata: String,
     comes_from_a_page: bool,
 }
 
 impl Guard {
-    /// Of a request for `path` of `origin` with these headers.
-    pub fn of(resource: Resource, origin: &WebOrigin, path: &str, headers: &HeaderMap) -> Self {
+    /// Of a request for `path` of `origin` with these headers. The rule of its route asks for `scopes`.
+    pub fn of(
+        resource: Resource,
+        scopes: &[&str],
+        origin: &WebOrigin,
+        (path, headers): (&str, &HeaderMap),
+    ) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);
         // It stands between quotes.
         let path = utf8_percent_encode(path, UNQUOTED);
         Self {
             resource,
+            scopes: scopes.iter().copied().map(str::to_owned).collect(),
             metadata: format!("{origin}{RESOURCE_METADATA}{path}"),
             comes_from_a_page: headers.contains_key(ORIGIN),
         }
@@ -67,6 +75,7 @@ impl Guard {
         // What the request needs beside what each token has (RFC 6750 §3.1): a client asks for all that stands there.
         let (rest, needed) = take_scope(first);
         let mut scopes = vec![self.resource.scope()];
+        scopes.extend(self.scopes.iter().map(String::as_str));
         scopes.extend(needed.split(' ').filter(|scope| !scope.is_empty()));
         let mut needed: Vec<&str> = Vec::new();
         for scope in scopes {
@@ -195,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_challenge_names_all_scopes_that_a_request_needs_once() {
-        let guard = Guard::of(Resource::Mcp, &own(), "/mcp", &HeaderMap::new());
+        let guard = Guard::of(Resource::Mcp, &[], &own(), ("/mcp", &HeaderMap::new()));
         let completed = |written: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(written));
@@ -232,7 +241,12 @@ mod tests {
 
     #[test]
     fn m1_the_challenge_stays_first_and_leads_to_the_metadata() {
-        let guard = Guard::of(Resource::Mcp, &own(), "/a/mcp/", &HeaderMap::new());
+        let guard = Guard::of(
+            Resource::Mcp,
+            &["files"],
+            &own(),
+            ("/a/mcp/", &HeaderMap::new()),
+        );
         let mut headers = HeaderMap::new();
         headers.append(
             WWW_AUTHENTICATE,
@@ -246,7 +260,7 @@ mod tests {
         let all: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().collect();
         assert_eq!(
             all[0],
-            "Bearer realm=\"h\", resource_metadata=\"http://gate.example/.well-known/oauth-protected-resource/a/mcp\", scope=\"mcp\""
+            "Bearer realm=\"h\", resource_metadata=\"http://gate.example/.well-known/oauth-protected-resource/a/mcp\", scope=\"mcp files\""
         );
         assert_eq!(all[1], "Basic realm=\"h\"");
         assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));

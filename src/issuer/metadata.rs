@@ -76,7 +76,7 @@ pub fn authorization_server(
 }
 
 /// What ID tokens and userinfo tell.
-const CLAIMS: [&str; 15] = [
+const CLAIMS: [&str; 16] = [
     "iss",
     "sub",
     "aud",
@@ -91,6 +91,7 @@ const CLAIMS: [&str; 15] = [
     "name",
     "picture",
     "email",
+    "email_verified",
     "groups",
 ];
 

@@ -29,8 +29,10 @@ use super::{
 use crate::{
     certificate::{Certified, Rules},
     clean::Peer,
+    credential::Proof,
     limits::Limits,
     net::{send_queue::QueuedSocket, tcp_socket::TcpSocket},
+    observe::audit::{Entry, Event},
 };
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
@@ -163,10 +165,48 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
                 );
             }
         }
+        Ended::Handshake(_) if let Some(why) = ended.refused_certificate() => {
+            refused_certificate(&why, client, worker);
+        }
         Ended::TooManyResets => {
             tracing::warn!(?client, "{ended}; the connection is closed");
         }
         ended => tracing::debug!(?client, "connection ended: {ended}"),
+    }
+}
+
+/// Its owner learns nothing but that there is no connection.
+fn refused_certificate(why: &str, client: Option<IpAddr>, worker: &Worker) {
+    let entry = Entry {
+        credential: Some(Proof::Certificate.name()),
+        client,
+        detail: Some(why.into()),
+        ..Entry::of(Event::CredentialRefused)
+    };
+    worker.current().gate.snapshot.audit.record(&entry);
+    if let Some(held_back) = worker.refused_certificate.turn(Instant::now()) {
+        let hint = if why.contains("UnsupportedCertVersion") {
+            "; the certificate must be of version 3: sign it with an extension, as docs/client-certificates.md shows"
+        } else {
+            ""
+        };
+        tracing::warn!(
+            ?client,
+            held_back,
+            "a client certificate was refused: {why}{hint}"
+        );
+    }
+}
+
+/// TLS has verified it; only nobody knows whose it is.
+fn nameless_certificate(rules: Rules, client: Option<IpAddr>, worker: &Worker) {
+    if let Some(held_back) = worker.nameless_certificate.turn(Instant::now()) {
+        let name = rules.name();
+        tracing::warn!(
+            ?client,
+            held_back,
+            "a client certificate gives no identity: it has no name, or several, for tls.client_name = \"{name}\""
+        );
     }
 }
 
@@ -187,7 +227,11 @@ async fn open_tls<S: ClientSocket>(
         Ok(Ok(socket)) => {
             let certificate = rules.and_then(|rules| {
                 let shown = socket.get_ref().1.peer_certificates()?.first()?;
-                Certified::read(shown, rules)
+                let certified = Certified::read(shown, rules);
+                if certified.is_none() {
+                    nameless_certificate(rules, peer.address(), &worker);
+                }
+                certified
             });
             open_http(worker, socket, peer.with_certificate(certificate), place).await
         }

@@ -27,6 +27,10 @@ pub(super) struct Worker {
     pub(super) misread: Throttled,
     /// Tells of connections that were refused once a proxy had said whose they are.
     pub(super) crowded: Throttled,
+    /// Tells of client certificates that were refused.
+    pub(super) refused_certificate: Throttled,
+    /// Tells of client certificates that have no name, or several.
+    pub(super) nameless_certificate: Throttled,
     /// Ends answers that have no end, some time after a stop has begun.
     pub(super) cut: CancellationToken,
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use http::StatusCode;
+use tokio_rustls::rustls::{self, CertificateError};
 
 use crate::observe::metrics::Limit;
 
@@ -64,6 +65,20 @@ impl Ended {
             return Self::Malformed { status, reason };
         }
         Self::Http(error.to_string())
+    }
+
+    /// Why a client's certificate was refused, where that ended it: of a client TLS verifies nothing else.
+    pub(super) fn refused_certificate(&self) -> Option<String> {
+        let Self::Handshake(error) = self else {
+            return None;
+        };
+        match error.get_ref()?.downcast_ref()? {
+            rustls::Error::InvalidCertificate(CertificateError::Other(why)) => {
+                Some(format!("{:?}", why.0))
+            }
+            rustls::Error::InvalidCertificate(why) => Some(why.to_string()),
+            _ => None,
+        }
     }
 
     /// The limit that was reached.

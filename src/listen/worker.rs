@@ -211,6 +211,8 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
         sends,
         misread: Throttled::new(LOG_EVERY),
         crowded: Throttled::new(LOG_EVERY),
+        refused_certificate: Throttled::new(LOG_EVERY),
+        nameless_certificate: Throttled::new(LOG_EVERY),
         cut: cut.clone(),
     });
     let swept = Arc::clone(&worker);

@@ -63,6 +63,23 @@ pub enum TokenFlaw {
     Unreadable,
 }
 
+/// Why a token is refused that the provider has signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignedFlaw {
+    /// As any signed token is checked.
+    #[error("{0}")]
+    Jwt(#[from] JwtError),
+    /// It was made for somebody else: for whom.
+    #[error("aud is {0}, and bearer.audience does not have it")]
+    Audience(String),
+    /// Another client got it.
+    #[error("its client is none of bearer.clients")]
+    Client,
+    /// It says whose it is, and not what it is for.
+    #[error("this is an ID token, not an access token; accept_id_tokens = true accepts it")]
+    IdToken,
+}
+
 /// The values of `typ` that access tokens have: RFC 9068 §2.1, and the general one, which most issuers write. `JOSE` is
 /// among ID tokens'.
 pub const TYPES: [&str; 5] = [

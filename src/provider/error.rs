@@ -7,7 +7,10 @@ use http::StatusCode;
 use super::{claims::ClaimError, http::HttpError};
 use crate::{
     jose::JwtError,
-    provider::{bearer::TokenFlaw, token_error::LogoutTokenError},
+    provider::{
+        bearer::{SignedFlaw, TokenFlaw},
+        token_error::LogoutTokenError,
+    },
 };
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
@@ -62,7 +65,7 @@ pub enum ProviderError {
     LogoutToken(#[from] LogoutTokenError),
     /// A bearer token that the provider signed is not good.
     #[error("bearer token: {0}")]
-    Bearer(JwtError),
+    Bearer(#[from] SignedFlaw),
     /// A bearer token for which the provider was asked is not good.
     #[error("bearer token: {0}")]
     Token(#[from] TokenFlaw),

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::support::{Reply, h2, standard, websocket};
+use crate::support::{House, Reply, h2, standard, standard_with, websocket};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
@@ -240,6 +240,78 @@ async fn the_login_url_of_a_401_leads_to_a_login() {
     assert_eq!(
         browser.fetch(Method::GET, "/api?x=1").send().await.status,
         StatusCode::OK
+    );
+}
+
+/// What a program reads that has sent nothing, or something that nobody reads.
+#[tokio::test]
+async fn a_program_is_told_what_it_can_send() {
+    const ROUTES: &str = "[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n\
+                          [[routes]]\npath = \"/tokens/**\"\ntokens = true\n\
+                          [[routes]]\npath = \"/api/**\"\naccess = \"api\"\n";
+    const TOKEN: &str = "[[service_tokens]]\nname = \"ci\"\n\
+                         hash = \"sha256:5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\"\n";
+    const MCP: &str = "This address takes access tokens and API tokens, not sessions. WWW-Authenticate names the metadata with the login.";
+    const SIGN_IN: &str = "Nobody is signed in. Send the user to login_url.";
+    const BEARER: &str = "A program sends `Authorization: Bearer TOKEN`.";
+    const API: &str =
+        "No credential came. Send `Authorization: Bearer TOKEN`, or the cookie of a session.";
+    const SCHEME: &str = "The Authorization header is neither Bearer nor Basic.";
+    let told = async |house: &House, path: &str, header: Option<(&str, &str)>| {
+        let browser = house.browser();
+        let ask = browser.bare(Method::GET, path);
+        let ask = match header {
+            Some((name, value)) => ask.header(name, value),
+            None => ask,
+        };
+        let reply = ask.header("accept", "application/json").send().await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{path}");
+        let body = reply.json();
+        assert_eq!(
+            body["login_url"].is_null(),
+            !path.starts_with("/tokens") && path != "/page"
+        );
+        body["message"].as_str().expect("a message").to_owned()
+    };
+    let (house, _upstream, _provider) = standard_with(|plan| plan.tables(ROUTES)).await;
+    assert_eq!(told(&house, "/mcp/x", None).await, MCP);
+    assert_eq!(
+        told(&house, "/tokens/x", None).await,
+        format!("{SIGN_IN} {BEARER}")
+    );
+    assert_eq!(told(&house, "/page", None).await, SIGN_IN);
+    assert_eq!(
+        told(&house, "/api/x", None).await,
+        "No credential came. Send the cookie of a session."
+    );
+    let (house, _upstream, _provider) =
+        standard_with(|plan| plan.tables(&format!("{ROUTES}{TOKEN}"))).await;
+    assert_eq!(
+        told(&house, "/page", None).await,
+        format!("{SIGN_IN} {BEARER}")
+    );
+    assert_eq!(told(&house, "/api/x", None).await, API);
+    let scheme = Some(("authorization", "Token abc"));
+    assert_eq!(
+        told(&house, "/api/x", scheme).await,
+        format!("{SCHEME} {API}")
+    );
+    assert_eq!(
+        told(&house, "/mcp/x", scheme).await,
+        format!("{SCHEME} {MCP}")
+    );
+    house.until_logged(SCHEME).await;
+    let key = Some(("x-api-key", "abc"));
+    assert_eq!(
+        told(&house, "/api/x", key).await,
+        format!("The header X-API-Key is not read. {API}")
+    );
+    let query = told(&house, "/api/x?access_token=abc", None).await;
+    assert_eq!(query, format!("A token in the query is not read. {API}"));
+    let wrong = told(&house, "/api/x", Some(("authorization", "Bearer abc"))).await;
+    assert!(
+        wrong.starts_with("The token or the password that came with this request is wrong"),
+        "{wrong}"
     );
 }
 

@@ -104,6 +104,17 @@ async fn j1_a_made_up_token_opens_nothing_and_none_is_read_from_the_query() {
     for bad in ["anything", "a.b.c", "e30.e30.e30", "....", "sgp_x"] {
         is_refused(&house, &upstream, bad, bad).await;
     }
+    // The log names what the token has.
+    let stranger = token(&provider, &json!({ "iss": "https://stranger.example" }));
+    is_refused(&house, &upstream, &stranger, "another issuer").await;
+    let other = token(&provider, &json!({ "aud": "other-app" }));
+    is_refused(&house, &upstream, &other, "another audience").await;
+    for why in [
+        "no provider with bearer has the issuer \\\"https://stranger.example\\\"",
+        "aud is \\\"other-app\\\", and bearer.audience does not have it",
+    ] {
+        house.until_logged(why).await;
+    }
     let good = token(&provider, &json!({}));
     let path = format!("/api/x?access_token={good}");
     let reply = house.browser().bare(Method::GET, &path).send().await;

@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::support::{House, Upstream, house, house::Plan, standard_with, tls};
 
@@ -157,7 +157,7 @@ async fn whoever_shows_a_certificate_is_known_by_it_and_judged_like_everybody() 
     let mut text = String::new();
     for _ in 0..1_000 {
         text = std::fs::read_to_string(&path).unwrap_or_default();
-        if text.contains("\"credential\":\"certificate\"") {
+        if text.contains("\"event\":\"login\"") && text.matches("credential_refused").count() == 2 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -166,6 +166,23 @@ async fn whoever_shows_a_certificate_is_known_by_it_and_judged_like_everybody() 
         .lines()
         .filter(|line| line.contains("\"event\":\"login\"") && line.contains("robot-7"));
     assert_eq!(logins.count(), 1, "{text}");
+    for why in ["BadSignature", "expired"] {
+        let mut refused = text
+            .lines()
+            .filter(|line| line.contains("\"event\":\"credential_refused\""));
+        assert!(
+            refused.any(|line| line.contains(why)
+                && line.contains("\"credential\":\"certificate\"")
+                && line.contains("127.0.0.1")),
+            "{why}: {text}"
+        );
+    }
+    for line in [
+        "a client certificate was refused: ",
+        "a client certificate gives no identity: it has no name, or several, for tls.client_name",
+    ] {
+        house.until_logged(line).await;
+    }
 }
 
 #[tokio::test]
@@ -227,6 +244,62 @@ async fn another_name_may_be_whose_it_is() {
     );
     let without = ask(&house, Some(&authority.client("robot-7")), "/page", "").await;
     assert_eq!(without.expect("an answer").0, 401);
+}
+
+/// The page's own commands make one that opens the gate. Without an extension it is of version 1, and the log says what to do.
+#[tokio::test]
+async fn the_certificate_that_the_page_makes_opens_the_gate() {
+    let page = std::fs::read_to_string(house::root().join("docs/client-certificates.md"));
+    let page = page.expect("the page");
+    let (_, section) = page
+        .split_once("## Make a certificate\n")
+        .expect("its section");
+    let (_, rest) = section.split_once("```sh\n").expect("a block");
+    let (commands, _) = rest.split_once("```").expect("its end");
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = |commands: &str| {
+        let mut shell = std::process::Command::new("bash");
+        let output = shell
+            .args(["-euc", commands])
+            .current_dir(folder.path())
+            .output()
+            .expect("bash runs");
+        assert!(output.status.success(), "{output:?}");
+    };
+    make(commands);
+    let chain = CertificateDer::pem_file_iter(folder.path().join("robot.crt"));
+    let chain = chain.expect("a certificate").map(|one| one.expect("PEM"));
+    let key = PrivateKeyDer::from_pem_file(folder.path().join("robot.key"));
+    let robot = Client(chain.collect(), Arc::new(key.expect("a key")));
+    let authority = folder.path().join("client-ca.pem");
+    let (house, _upstream, _provider) = standard_with(|plan| {
+        plan.tls()
+            .environment("SIDEGATE_TLS__CLIENT_CA", &authority.display().to_string())
+    })
+    .await;
+    let page = seen(ask(&house, Some(&robot), "/page", "").await);
+    assert_eq!(told(&page, "x-user-id"), ["certificate:robot-7"]);
+    assert_eq!(told(&page, "x-user-groups"), ["robots"]);
+    make(
+        "openssl x509 -req -in robot.csr -CA client-ca.pem -CAkey client-ca.key -days 30 -out robot.crt",
+    );
+    // Newer versions of openssl make one of version 3 all the same.
+    let version = "openssl x509 -in robot.crt -noout -text | grep -q 'Version: 1'";
+    let mut shell = std::process::Command::new("bash");
+    let is_old = shell
+        .args(["-c", version])
+        .current_dir(folder.path())
+        .status();
+    if is_old.expect("bash runs").success() {
+        // Not every client sends one of version 1.
+        let mut curl = std::process::Command::new("curl");
+        let url = format!("https://{}/page", house.address);
+        let curl = curl
+            .args(["-sk", "--cert", "robot.crt", "--key", "robot.key", &url])
+            .current_dir(folder.path());
+        assert!(!curl.status().expect("curl runs").success());
+        house.until_logged("must be of version 3").await;
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(super) struct Failure {
     /// Whether it authenticated by `Authorization`, and is asked to do so again (RFC 6749 §5.2).
     is_basic: bool,
     retry_after: Option<Duration>,
+    /// What only the log may say.
+    reason: Option<String>,
 }
 
 impl From<OAuthError> for Failure {
@@ -51,6 +53,7 @@ impl From<OAuthError> for Failure {
             status,
             error,
             is_basic: false,
+            reason: None,
         }
     }
 }
@@ -96,6 +99,7 @@ impl Failure {
             error,
             is_basic: false,
             retry_after: Some(wait),
+            reason: None,
         }
     }
 
@@ -110,15 +114,26 @@ impl Failure {
         OAuthError::new(Code::InvalidTarget, why).into()
     }
 
+    /// The same with a reason for the log.
+    pub(super) fn because(self, reason: String) -> Self {
+        Self {
+            reason: Some(reason),
+            ..self
+        }
+    }
+
     /// Whether a program is told to ask again: that is no guess.
     pub(super) fn is_patience(&self) -> bool {
         self.error.code == Code::AuthorizationPending
     }
 
-    /// The answer; the log says the same.
+    /// The answer; the log says the same, and its reason.
     pub(super) fn answer(&self, record: &mut Record) -> Response<Body> {
         let (code, description) = (self.error.code.name(), &self.error.description);
-        record.detail = Some(format!("{code}: {description}"));
+        record.detail = Some(match &self.reason {
+            Some(reason) => format!("{code}: {description}: {reason}"),
+            None => format!("{code}: {description}"),
+        });
         let mut response = json(
             self.status,
             &json!({ "error": code, "error_description": plain(description) }),

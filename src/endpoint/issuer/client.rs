@@ -71,7 +71,7 @@ pub(super) async fn authenticate(
     };
     if !is_proven {
         return Err(Failure::of_client(
-            "it does not prove who it is, or not in its way",
+            "client authentication failed: wrong secret, or another method than this client's",
             basic.is_some(),
         ));
     }

@@ -26,7 +26,7 @@ pub(super) async fn introspect(request: &ClientRequest<'_>) -> Result<Response<B
     } = request;
     if client.kind != Kind::Configured || client.is_public() {
         return Err(Failure::of_client(
-            "only clients of the configuration that have a secret may ask",
+            "only clients of the configuration that have a secret or keys may ask",
             false,
         ));
     }

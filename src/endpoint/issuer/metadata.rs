@@ -13,6 +13,7 @@ use crate::{
     },
     origin::WebOrigin,
     response::Body,
+    route,
     snapshot::Snapshot,
 };
 
@@ -52,8 +53,13 @@ pub(super) fn resource(
         None => None,
     };
     let (resource, route) = found.ok_or(Reject::NotFound)?;
-    let scopes = route.resource.map(|kind| kind.scope().to_owned());
-    let scopes: Vec<_> = scopes.into_iter().collect();
+    let base = route.resource.map(route::Resource::scope);
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in base.into_iter().chain(route.requirements.scopes()) {
+        if !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
     Ok(publish(&metadata::protected_resource(
         &issuer.name,
         &resource.to_text(),

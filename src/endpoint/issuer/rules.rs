@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 
 use crate::{
-    access::allow::Held,
     clock::Timestamp,
     decide::Deny,
     issuer::{
@@ -53,7 +52,7 @@ impl Wanted<'_> {
 /// Whether a client's scopes are enough is judged at each of its requests: it may come back for more.
 pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
     judged.or_else(|deny| match &deny {
-        Deny::Barred(barred) if matches!(barred.denied.held, Held::Scopes { .. }) => Ok(()),
+        Deny::Barred(barred) if barred.denied.held.needed_scopes().is_some() => Ok(()),
         _ => Err(deny),
     })
 }

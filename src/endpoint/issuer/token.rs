@@ -111,7 +111,7 @@ impl ClientRequest<'_> {
             .get("code_verifier")
             .ok_or_else(|| invalid_request("code_verifier is missing"))?;
         if !is_verifier(verifier) {
-            return Err(invalid_grant("code_verifier is none").into());
+            return Err(invalid_grant("code_verifier is not valid (43 to 128 characters)").into());
         }
         let code = Presented::code(code).ok_or_else(|| invalid_grant(UNKNOWN))?;
         let client = self.client.handle();

@@ -215,7 +215,10 @@ async fn prove(
             };
             request.snapshot.audit.record(&denied.with_request(record));
             tracing::info!(provider = profile.name, client = request.client.id, %error, "a provider's token was refused");
-            return Err(invalid_request("subject_token proves nobody here").into());
+            let failure = Failure::from(invalid_request(
+                "subject_token proves nobody here; the log of the gate says why",
+            ));
+            return Err(failure.because(error.to_string()));
         }
         Ok(Err(error)) => {
             tracing::warn!(provider = profile.name, %error, "a provider's token cannot be checked");

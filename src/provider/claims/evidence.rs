@@ -105,7 +105,7 @@ mod tests {
                 "the claim \"email\" is absent",
                 "the claim \"preferred_username\" is absent",
                 "the claim \"department.name\" is absent",
-                "the provider lists nothing",
+                "they have nothing",
             ]
         );
         let claims = json!({
@@ -120,7 +120,7 @@ mod tests {
                 "there is an address, and \"email_verified\" does not vouch for it",
                 "the claim \"preferred_username\" holds 1: eve",
                 "the claim \"department.name\" holds nothing",
-                "the provider lists 1: other",
+                "they have 1: other",
             ]
         );
     }

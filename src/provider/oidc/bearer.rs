@@ -1,5 +1,6 @@
 //! Bearer tokens of the issuer: checked with its keys (RFC 9068 §4), and then read like the ID token of a login.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value};
@@ -12,7 +13,8 @@ use crate::{
     jose::{self, Audience, Caller, Expected, JwtError, time},
     provider::{
         BearerMatch, Call, ProviderError,
-        bearer::{self, BearerSettings, TokenFlaw},
+        bearer::{self, BearerSettings, SignedFlaw, TokenFlaw},
+        error::printable,
         http::HttpError,
         introspection,
         oauth::{PLAIN, TokenEndpoint},
@@ -49,7 +51,7 @@ impl Oidc {
     ) -> Result<Verified, ProviderError> {
         let bearer = self.bearer.as_ref().ok_or(TokenFlaw::Issuer)?;
         if token.len() > bearer::LONGEST {
-            return Err(ProviderError::Bearer(JwtError::TooLarge));
+            return Err(SignedFlaw::Jwt(JwtError::TooLarge).into());
         }
         let metadata = self.discovery.obtain().await?;
         // What asks in its own way takes no signed tokens; where they count, they are ID tokens.
@@ -63,7 +65,13 @@ impl Oidc {
         } else {
             let audience = bearer.expected_audience();
             let signed = self.signed_bearer(bearer, audience, &metadata, token, now);
-            signed.await?.claims
+            let signed = signed.await.map_err(|error| match error {
+                ProviderError::Bearer(SignedFlaw::Jwt(flaw)) => {
+                    explained(bearer, flaw, token).into()
+                }
+                error => error,
+            });
+            signed?.claims
         };
         self.proven(&metadata, claims, token).await
     }
@@ -94,7 +102,7 @@ impl Oidc {
         // What is no token for us has nobody asked for keys.
         let look = jose::unverified(token, &expected);
         look.and_then(|token| bearer.check(&token))
-            .map_err(ProviderError::Bearer)?;
+            .map_err(SignedFlaw::Jwt)?;
         let crowded = |_| ProviderError::Http {
             call: Call::Keys,
             error: HttpError::Crowded,
@@ -102,10 +110,10 @@ impl Oidc {
         let _place = self.bringers.try_acquire().map_err(crowded)?;
         let verified = self.with_keys(metadata, Caller::Stranger, |keys| {
             let verified = jose::verify(token, keys, &expected);
-            verified.map_err(|error| (ProviderError::Bearer(error), error.may_be_rotation()))
+            verified.map_err(|error| (SignedFlaw::Jwt(error).into(), error.may_be_rotation()))
         });
         let verified = verified.await?;
-        bearer.check(&verified).map_err(ProviderError::Bearer)?;
+        bearer.check(&verified).map_err(SignedFlaw::Jwt)?;
         Ok(verified)
     }
 
@@ -260,5 +268,90 @@ impl Oidc {
         let mut identity = self.rules.identity_with(&claims, reported)?;
         identity.notes.token_subject = token_subject;
         Ok(identity)
+    }
+}
+
+/// A flaw of `token` in the words of the settings that would accept it.
+fn explained(bearer: &BearerSettings, flaw: JwtError, token: &str) -> SignedFlaw {
+    let claims = claims_of(token).unwrap_or_default();
+    match flaw {
+        JwtError::Audience => {
+            let named = jose::audience(&claims).into_iter().flatten();
+            let named = named.filter_map(|name| printable(name, LONGEST_TOLD));
+            let named: Vec<String> = named.take(MOST_TOLD).collect();
+            SignedFlaw::Audience(match &named[..] {
+                [] => "missing".to_owned(),
+                named => format!("\"{}\"", named.join("\", \"")),
+            })
+        }
+        JwtError::Type if !bearer.accept_id_tokens && !bearer::is_other(&claims) => {
+            SignedFlaw::IdToken
+        }
+        JwtError::AuthorizedParty if !bearer.clients.is_empty() => SignedFlaw::Client,
+        flaw => flaw.into(),
+    }
+}
+
+/// What a token says, whoever made it: for the log.
+fn claims_of(token: &str) -> Option<Map<String, Value>> {
+    let payload = token.split('.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
+
+/// Audiences of a token that are told.
+const MOST_TOLD: usize = 5;
+/// Letters of each.
+const LONGEST_TOLD: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whoever reads the log learns what the token has in the place of what is wanted.
+    #[test]
+    fn a_refusal_names_the_key_that_would_accept_the_token() {
+        let settings = |clients: &[&str]| BearerSettings {
+            audience: vec!["api".to_owned()],
+            clients: clients.iter().map(ToString::to_string).collect(),
+            algorithms: Vec::new(),
+            accept_id_tokens: false,
+            introspect: false,
+            signed_answers: false,
+            token_cache: Duration::from_mins(1),
+            kubernetes: false,
+        };
+        let told = |clients: &[&str], flaw, claims: Value| {
+            let token = format!("e30.{}.", URL_SAFE_NO_PAD.encode(claims.to_string()));
+            explained(&settings(clients), flaw, &token).to_string()
+        };
+        for (claims, expected) in [
+            (
+                json!({ "aud": "wrong\n" }),
+                "aud is \"wrong\", and bearer.audience does not have it",
+            ),
+            (
+                json!({ "aud": ["a", "b"] }),
+                "aud is \"a\", \"b\", and bearer.audience does not have it",
+            ),
+            (
+                json!({}),
+                "aud is missing, and bearer.audience does not have it",
+            ),
+        ] {
+            assert_eq!(told(&[], JwtError::Audience, claims), expected);
+        }
+        let id_token = told(&[], JwtError::Type, json!({}));
+        assert!(id_token.contains("accept_id_tokens = true"), "{id_token}");
+        let bound = told(&[], JwtError::Type, json!({ "cnf": {} }));
+        assert_eq!(bound, JwtError::Type.to_string());
+        let other = told(&["cli"], JwtError::AuthorizedParty, json!({ "azp": "x" }));
+        assert!(other.contains("bearer.clients"), "{other}");
+        let over = told(&[], JwtError::Expired, json!({}));
+        assert_eq!(over, JwtError::Expired.to_string());
     }
 }

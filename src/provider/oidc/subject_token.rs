@@ -13,7 +13,7 @@ use crate::{
     jose::{self, Audience, Caller, JwtError, LEEWAY, text, time},
     provider::{
         Call, FRESH, ProviderError, Subject, SubjectToken,
-        bearer::{self, TokenFlaw},
+        bearer::{self, SignedFlaw, TokenFlaw},
         http::HttpError,
         subject_token,
     },
@@ -116,7 +116,7 @@ impl Oidc {
                     self.vendor_profile.lends_audience,
                 )
             {
-                return Err(ProviderError::Bearer(JwtError::Type));
+                return Err(SignedFlaw::Jwt(JwtError::Type).into());
             }
             signed.claims
         } else {

@@ -59,10 +59,34 @@ tokens = true
 [issuer]
 ";
 
+/// Every credential that there is.
+const CREDENTIALS: &str = "bearer = { audience = [\"api\"] }
+
+[api_tokens]
+scopes = [\"read\"]
+
+[[service_tokens]]
+name = \"ci\"
+hash = \"sha256:5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\"
+groups = [\"builders\"]
+
+[users]
+htpasswd = \"htpasswd\"
+groups = { machines = [\"backup\"] }
+";
+
+const HTPASSWD: &str = "backup:$2y$05$NDJBewmsurG4KCAEt.1fxuVvYRRHC8wHKsNGpDad.0tcrKkD.eRbO\n";
+
 fn explain(arguments: &[&str]) -> (i32, String) {
+    explain_with(&format!("{CREDENTIALS}{ROUTES}"), arguments)
+}
+
+/// `tables` begin in the provider's.
+fn explain_with(tables: &str, arguments: &[&str]) -> (i32, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("test.toml");
-    fs::write(&file, format!("{GOOD}{ROUTES}")).expect("the file is written");
+    fs::write(directory.path().join("htpasswd"), HTPASSWD).expect("the file is written");
+    fs::write(&file, format!("state = \"memory\"\n{GOOD}{tables}")).expect("the file is written");
     let mut command = sidegate();
     command.arg("explain").args(arguments).arg("-c").arg(&file);
     let output = command.output().expect("the binary runs");
@@ -308,6 +332,78 @@ fn the_app_gets_the_headers_that_are_told_and_no_secret_is() {
     assert_eq!(names, ["X-Gate"]);
     let (_, plain) = explain(&["GET", "/dry/x", "--as", "user=ada,email=ada@example.com"]);
     assert!(plain.contains("would be refused: routes[2]"), "{plain}");
+}
+
+/// A credential that the configuration has no place for, or the route.
+#[test]
+fn it_says_where_a_credential_is_not_accepted() {
+    let because = |path: &str, person: &str, config: &str| {
+        let (code, told) = explain_with(config, &["GET", path, "--as", person, "--json"]);
+        assert_eq!(code, 0, "{told}");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let verdict = told["verdict"].as_str().unwrap_or_default().to_owned();
+        (
+            verdict,
+            told["because"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    let ada = "user=ada,email=ada@example.com";
+    let bearer = format!("{ada},credential=bearer,scopes=read");
+    // Nothing reads the header, and so the login is asked for.
+    let (verdict, why) = because("/x", &bearer, "");
+    assert_eq!(verdict, "sign_in", "{why}");
+    assert!(why.contains("no provider has `bearer`"), "{why}");
+    let (verdict, why) = because("/x", &bearer, "[issuer]\n");
+    assert_eq!(verdict, "invalid_credential", "{why}");
+    for (person, expected) in [
+        (format!("{ada},credential=api_token"), "no [api_tokens]"),
+        (
+            "user=ci,credential=service_token".to_owned(),
+            "no [[service_tokens]]",
+        ),
+        ("user=ci,credential=password".to_owned(), "no [users]"),
+        (
+            "user=ci,credential=certificate".to_owned(),
+            "no tls.client_ca",
+        ),
+    ] {
+        let (_, why) = because("/x", &person, "");
+        assert!(why.contains(expected), "{person}: {why}");
+    }
+    let mcp = "[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n";
+    assert_eq!(
+        because("/mcp/x", ada, mcp),
+        (
+            "sign_in".to_owned(),
+            "an mcp route takes access tokens and API tokens, no sessions".to_owned()
+        )
+    );
+}
+
+/// What the configuration itself knows of them need not be said.
+#[test]
+fn groups_of_passwords_and_machines_are_those_of_the_configuration() {
+    for (person, groups) in [
+        ("credential=password,user=backup", "machines"),
+        ("credential=service_token,user=ci", "builders"),
+        ("credential=password,user=backup,groups=other", "other"),
+    ] {
+        let told = json(&["GET", "/x", "--as", person]);
+        assert_eq!(told["headers"]["X-User-Groups"], groups, "{person}: {told}");
+    }
+}
+
+#[test]
+fn a_token_that_is_exchanged_stands_in_authorization() {
+    let route = "[[routes]]\npath = \"/orders/**\"\ntoken_exchange = { audience = \"orders\" }\n";
+    let ada = "user=ada,email=ada@example.com";
+    let (_, told) = explain_with(route, &["GET", "/orders/x", "--as", ada]);
+    assert!(
+        told.contains("header     Authorization: (a secret)"),
+        "{told}"
+    );
+    let (_, told) = explain_with(route, &["GET", "/x", "--as", ada]);
+    assert!(!told.contains("Authorization"), "{told}");
 }
 
 /// Which app gets a request, who vouches for a machine, and what is missing from the question.

@@ -10,7 +10,7 @@ use super::{
     device::{send, token_of},
     home, home_with,
 };
-use crate::support::{house, process::Process};
+use crate::support::{house, process::Process, standard};
 
 fn login(home: &Path, arguments: &[&str]) -> Command {
     let mut command = house::sidegate();
@@ -127,12 +127,25 @@ async fn a_terminal_logs_in_and_prints_tokens() {
 async fn what_it_cannot_do_it_says() {
     let tables = MCP.replacen("[issuer]\n", "[issuer]\ndevice_flow = false\n", 1);
     let home = home_with(&tables, |plan| plan).await;
+    let (without, _upstream, _provider) = standard().await;
     let folder = tempfile::tempdir().expect("a folder");
     for (url, expected) in [
         (home.house.url("/mcp"), "device_authorization_endpoint"),
-        (home.house.url("/other"), "says nothing of a login"),
+        (
+            home.house.url("/other"),
+            "its route needs `tokens = true` or `mcp = true`",
+        ),
+        (
+            home.house.url("/"),
+            &*format!("run `sidegate login {}`", home.house.url("/mcp")),
+        ),
+        (without.url("/api"), "it has no [issuer]"),
         ("http://192.0.2.1/mcp".to_owned(), "says nothing of a login"),
-        ("not an address".to_owned(), "invalid value"),
+        ("not an address".to_owned(), "https:// in front"),
+        (
+            "localhost:4390/mcp".to_owned(),
+            "write the address with https:// in front",
+        ),
     ] {
         let (is_well, _, why) = printed(folder.path(), &[&url]);
         assert!(!is_well && why.contains(expected), "{url}: {why}");

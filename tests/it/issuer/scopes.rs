@@ -26,6 +26,24 @@ async fn m26_a_client_that_lacks_a_scope_is_told_and_gets_it_by_asking_anew() {
         let granted = reply.json()["scope"].as_str().expect("scopes").to_owned();
         (tokens_of(&client, &reply), granted, text)
     };
+    // Before any token: the challenge and the metadata name what the rule asks for.
+    let nothing = browser.bare(Method::POST, "/mcp/write/x").send().await;
+    assert_eq!(nothing.status, StatusCode::UNAUTHORIZED);
+    let challenge = nothing.header("www-authenticate");
+    assert!(
+        challenge.contains("scope=\"mcp files:write\""),
+        "{challenge}"
+    );
+    let resource_metadata = "/.well-known/oauth-protected-resource/mcp/write";
+    let document = browser
+        .bare(Method::GET, resource_metadata)
+        .send()
+        .await
+        .json();
+    assert_eq!(
+        document["scopes_supported"],
+        serde_json::json!(["mcp", "files:write"])
+    );
     let (few, granted, page) = tokens("mcp other").await;
     assert_eq!(granted, "mcp");
     assert!(!page.contains("files:write"), "{page}");

@@ -431,6 +431,15 @@ impl House {
         }
     }
 
+    /// Waits for `text` in the log: lines are written behind the answer.
+    pub async fn until_logged(&self, text: &str) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !self.process.log().contains(text) {
+            assert!(Instant::now() < end, "{text}:\n{}", self.process.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Every line of the access log so far, fields at the top.
     pub fn access_lines(&self) -> Vec<Value> {
         self.process

@@ -23,6 +23,14 @@ async fn the_owner_ends_one_or_all() {
     );
     let again = delete(&format!("/oauth2/account/tokens/{id}")).await;
     assert_eq!(again.status, StatusCode::NOT_FOUND);
+    assert_eq!(again.json()["message"], "You have no such token.");
+    // Only a session manages tokens, however good another credential is.
+    let program = bearer(house, "sgp_any", "/oauth2/account/tokens").await;
+    assert_eq!(program.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        program.json()["message"],
+        "Only a browser session manages tokens."
+    );
     assert_eq!(
         bearer(house, &first, "/").await.status,
         StatusCode::UNAUTHORIZED

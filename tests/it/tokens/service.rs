@@ -42,10 +42,19 @@ async fn a_machine_is_known_by_its_token() {
     assert_eq!(seen.header("authorization"), None);
     let reply = with(&house, &basic(&format!("x:{token}")), "/machines/1").await;
     assert_eq!(reply.status, StatusCode::OK);
-    for path in ["/people/1", "/admin/1"] {
+    for (path, told) in [
+        ("/people/1", "This token may not use this."),
+        (
+            "/admin/1",
+            "This token is in the groups builders; none of them may use this.",
+        ),
+    ] {
         let reply = bearer(&house, &token, path).await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(reply.json()["message"], told, "{path}");
     }
+    let detail = "allow.groups: they have 1: builders";
+    house.until_logged(detail).await;
     let before = upstream.count();
     for wrong in [&other, &token[..41], &hash[7..]] {
         let reply = bearer(&house, wrong, "/build/1").await;
