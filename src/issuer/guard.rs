@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn no_path_ends_the_quotes_that_it_stands_in() {
         let path = "/a\"b\\c%22d";
-        let guard = Guard::of(Resource::Mcp, &own(), path, &HeaderMap::new());
+        let guard = Guard::of(Resource::Mcp, &[], &own(), (path, &HeaderMap::new()));
         let mut headers = HeaderMap::new();
         headers.insert(
             WWW_AUTHENTICATE,
