@@ -3,6 +3,7 @@
 //! Threads that serve requests never wait for the disk: one thread writes and another reads, each with a bounded queue. Changes that come
 //! while the disk is busy share the next commit.
 
+mod damage;
 mod open;
 mod work;
 
@@ -151,7 +152,7 @@ impl Store for File {
     }
 
     fn is_ready(&self) -> bool {
-        self.disk.is_open()
+        self.disk.is_open() && !self.changes.is_closed() && !self.questions.is_closed()
     }
 }
 

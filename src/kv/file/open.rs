@@ -9,6 +9,7 @@ use std::{
 
 use redb::{Builder, Database, DatabaseError, backends::FileBackend};
 
+use super::damage;
 use crate::random;
 
 /// Why a file cannot be opened.
@@ -26,6 +27,11 @@ pub enum OpenError {
     /// It cannot be read and written.
     #[error("state: {0} cannot be opened: {1}")]
     Unusable(PathBuf, String),
+    /// What stands in it is not what was written.
+    #[error(
+        "state: {0} is damaged: {1}; put a copy in its place, or move it away, and the tokens and grants of everybody with it"
+    )]
+    Damaged(PathBuf, String),
     /// The system gives no thread.
     #[error("state: no thread can be started: {0}")]
     Thread(io::Error),
@@ -85,11 +91,14 @@ fn make(path: &Path) -> Result<(), OpenError> {
 }
 
 fn database(file: fs::File, path: &Path) -> Result<Database, OpenError> {
-    let opened = FileBackend::new(file).and_then(|file| {
-        Builder::new()
-            .set_cache_size(CACHE)
-            .create_with_backend(file)
+    let opened = damage::caught(|| {
+        FileBackend::new(file).and_then(|file| {
+            Builder::new()
+                .set_cache_size(CACHE)
+                .create_with_backend(file)
+        })
     });
+    let opened = opened.map_err(|said| OpenError::Damaged(path.to_owned(), said))?;
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             OpenError::InUse(path.to_owned())

@@ -1,9 +1,10 @@
 //! Reads and writes in the file. Runs on the store's threads, and may wait for the disk.
 
 use std::{
+    mem,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,6 +19,7 @@ use redb::{
 
 use super::{
     super::{Entries, Error, Value},
+    damage,
     open::{OpenError, open},
 };
 use crate::clock::{self, Timestamp};
@@ -62,13 +64,15 @@ const ENDS: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("ends")
 const TOTALS: TableDefinition<'_, &str, u64> = TableDefinition::new("totals");
 const TOTAL: &str = "bytes";
 
-/// The file. After an error of the disk it is closed, and opened again for the next work.
+/// The file. After an error of the disk it is closed, and opened again for the next work; a damaged one is not opened again.
 pub(super) struct Disk {
     path: PathBuf,
     database: ArcSwapOption<Database>,
     /// One thread at a time opens it again.
     opening: Mutex<()>,
     swept_at: AtomicU64,
+    /// What redb said when it gave up.
+    damage: OnceLock<String>,
 }
 
 impl Disk {
@@ -78,11 +82,15 @@ impl Disk {
             database: ArcSwapOption::empty(),
             opening: Mutex::default(),
             swept_at: AtomicU64::new(0),
+            damage: OnceLock::new(),
         };
         disk.database.store(Some(Arc::new(open(path)?)));
         // Both tables are there for whoever reads first, and what ended meanwhile goes.
-        disk.commit(&[])
-            .map_err(|error| OpenError::Unusable(path.to_owned(), error.0))?;
+        let begun = disk.commit(&[]);
+        begun.map_err(|error| match disk.damage.get() {
+            Some(said) => OpenError::Damaged(path.to_owned(), said.clone()),
+            None => OpenError::Unusable(path.to_owned(), error.0),
+        })?;
         Ok(disk)
     }
 
@@ -91,6 +99,9 @@ impl Disk {
     }
 
     fn database(&self) -> Result<Arc<Database>, Error> {
+        if self.damage.get().is_some() {
+            return Err(damaged());
+        }
         if let Some(database) = self.database.load_full() {
             return Ok(database);
         }
@@ -98,10 +109,14 @@ impl Disk {
         if let Some(database) = self.database.load_full() {
             return Ok(database);
         }
-        let database = open(&self.path).map_err(|error| Error(error.to_string()))?;
-        let database = Arc::new(database);
+        let database = match open(&self.path) {
+            Err(OpenError::Damaged(_, said)) => return Err(self.give_up(said, None)),
+            opened => Arc::new(opened.map_err(|error| Error(error.to_string()))?),
+        };
         // It may be a new one, and whoever reads first needs them.
-        make_tables(&database).map_err(|error| Error(error.to_string()))?;
+        let made = damage::caught(|| make_tables(&database));
+        let made = made.map_err(|said| self.give_up(said, Some(Arc::clone(&database))))?;
+        made.map_err(|error| Error(error.to_string()))?;
         self.database.store(Some(Arc::clone(&database)));
         tracing::info!(path = %self.path.display(), "the state is open again");
         Ok(database)
@@ -113,7 +128,7 @@ impl Disk {
         let now = clock::now();
         let swept_at = Timestamp(self.swept_at.load(Ordering::Relaxed));
         let is_due = now.since(swept_at) >= SWEEP;
-        self.closing_on_failure(|| {
+        self.closing_on_failure(move || {
             let transaction = database.begin_write()?;
             let outcomes = {
                 let mut tables = Tables::of(&transaction)?;
@@ -136,7 +151,7 @@ impl Disk {
     pub(super) fn answer(&self, question: &Question) -> Result<Outcome, Error> {
         let database = self.database()?;
         let now = clock::now();
-        self.closing_on_failure(|| {
+        self.closing_on_failure(move || {
             let values = database.begin_read()?.open_table(VALUES)?;
             match question {
                 Question::Get(key) => {
@@ -169,12 +184,32 @@ impl Disk {
         &self,
         work: impl FnOnce() -> Result<T, redb::Error>,
     ) -> Result<T, Error> {
-        work().map_err(|error| {
-            self.database.store(None);
+        let done = damage::caught(work);
+        let done = done.map_err(|said| self.give_up(said, self.database.swap(None)))?;
+        done.map_err(|error| {
+            // It writes once more when it is dropped, if it can.
+            let _ = damage::caught(|| drop(self.database.swap(None)));
             tracing::error!(path = %self.path.display(), %error, "the state cannot be read or written");
             Error(error.to_string())
         })
     }
+
+    /// Nothing is read or written any more: what stands there may say anything of anybody.
+    fn give_up(&self, said: String, database: Option<Arc<Database>>) -> Error {
+        // It would write once more when it is dropped.
+        mem::forget(database);
+        tracing::error!(
+            path = %self.path.display(),
+            error = said,
+            "the state file is damaged; put a copy in its place, or move it away, and start again"
+        );
+        let _ = self.damage.set(said);
+        damaged()
+    }
+}
+
+fn damaged() -> Error {
+    Error("the state file is damaged".to_owned())
 }
 
 fn current(stored: &[u8], now: Timestamp) -> Option<Bytes> {
@@ -334,6 +369,56 @@ const SWEPT: usize = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whichever page is not what was written: no thread ends, and nothing is answered that nobody has written.
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let key = |number: u32| number.to_be_bytes().to_vec();
+        let disk = Disk::open(&path).unwrap();
+        let end = Timestamp(clock::now().0 + 60);
+        let bytes = Bytes::from(vec![7; 900]);
+        let value = Value { bytes, end };
+        let puts: Vec<_> = (0..40)
+            .map(|number| Change::Put(key(number), value.clone()))
+            .collect();
+        disk.commit(&puts).unwrap();
+        drop(disk);
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = 0;
+        for page in 0..48 {
+            let mut bytes = whole.clone();
+            let Some(page) = bytes.chunks_exact_mut(4096).nth(page) else {
+                break;
+            };
+            page.fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            match Disk::open(&path) {
+                Err(OpenError::Damaged(..)) => damaged += 1,
+                Err(_) => {}
+                Ok(disk) => {
+                    for number in 0..40 {
+                        match disk.answer(&Question::Get(key(number))) {
+                            Ok(Outcome::Value(found)) => {
+                                assert!(found.is_none_or(|found| found == value.bytes));
+                            }
+                            Ok(_) => panic!("another answer"),
+                            Err(_) => {}
+                        }
+                    }
+                    let _ = disk.commit(&puts);
+                    if disk.damage.get().is_some() {
+                        damaged += 1;
+                        assert!(!disk.is_open());
+                        assert!(disk.answer(&Question::Get(key(1))).is_err());
+                        assert!(disk.commit(&puts).is_err());
+                    }
+                }
+            }
+        }
+        assert!(damaged > 0);
+    }
 
     #[test]
     fn what_is_counted_is_what_there_is() {

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use sidegate::{
 };
 
 use super::{TABLE, bearer, home, list, make, signed_in, state};
-use crate::support::{House, house};
+use crate::support::{House, house, process::Process};
 
 #[tokio::test]
 async fn a_restart_and_a_crash_keep_them() {
@@ -48,6 +48,48 @@ async fn a_restart_and_a_crash_keep_them() {
         let path = format!("/oauth2/account/tokens/{id}");
         browser.fetch(http::Method::DELETE, &path).send().await;
     }
+}
+
+/// Whatever stands in it: the gate says so in its own words, and starts with no other.
+#[tokio::test]
+async fn a_damaged_file_is_told_and_nothing_starts() {
+    let mut home = home(|plan| plan).await;
+    signed_in(&home).await;
+    home.house.process.terminate();
+    home.house.process.ended(Duration::from_secs(20)).await;
+    let path = home.folder.path().join("state/state.redb");
+    let whole = std::fs::read(&path).expect("read");
+    let mut told = 0;
+    for page in 1..16 {
+        let mut bytes = whole.clone();
+        let Some(page) = bytes.chunks_exact_mut(4096).nth(page) else {
+            break;
+        };
+        if page.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        page.fill(0);
+        std::fs::write(&path, bytes).expect("written");
+        let mut command = house::sidegate();
+        command.args(["run", "-c"]).arg(home.house.configuration());
+        let mut process = Process::start(command);
+        let end = Instant::now() + Duration::from_secs(20);
+        while process.try_wait().is_none()
+            && !process.log().contains("\"listening\"")
+            && !process.log().contains(" listening")
+        {
+            assert!(Instant::now() < end, "{}", process.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if process.try_wait().is_none() {
+            process.terminate();
+        }
+        process.ended(Duration::from_secs(20)).await;
+        let log = process.whole_log();
+        assert!(!log.contains("panicked"), "{log}");
+        told += usize::from(log.contains("is damaged"));
+    }
+    assert!(told > 0);
 }
 
 #[tokio::test]
