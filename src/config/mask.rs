@@ -11,7 +11,10 @@ use super::{
     schema::{Keys, Kind, Shape},
     tree::{self, Node, Value},
 };
-use crate::{identity_headers::HeaderSource, redis::address as redis_address};
+use crate::{
+    api_token::format, identity_headers::HeaderSource, issuer::token,
+    redis::address as redis_address,
+};
 
 /// `source` with its secrets starred; none where it is no TOML. Same length in bytes, same lines.
 pub(super) fn mask(source: &str, keys: &Keys) -> Option<String> {
@@ -19,6 +22,7 @@ pub(super) fn mask(source: &str, keys: &Keys) -> Option<String> {
     let mut spans = Vec::new();
     collect_table(&tree, keys, &mut spans);
     collect_userinfo(source, &mut spans);
+    collect_tokens(source, &mut spans);
     collect_comments(source, &tree, &mut spans);
     Some(star(source, &spans))
 }
@@ -28,6 +32,8 @@ fn collect_table(table: &Node, keys: &Keys, spans: &mut Vec<Range<usize>>) {
         match keys.find(name) {
             // A mistyped `client_secret` holds a secret all the same.
             None => collect_all(node, spans),
+            // Who misreads these writes the secret itself, or a password's hash.
+            Some(_) if HASHES.contains(&name.as_str()) => collect_unless_hash(node, spans),
             Some(key) => collect_shape(node, &key.shape, spans),
         }
     }
@@ -184,6 +190,48 @@ fn collect_texts(node: &Node, texts: &mut Vec<Range<usize>>) {
     }
 }
 
+/// `sha256:…` of a secret says nothing of it.
+fn collect_unless_hash(node: &Node, spans: &mut Vec<Range<usize>>) {
+    match &node.value {
+        Value::List(items) => {
+            for item in items {
+                collect_unless_hash(item, spans);
+            }
+        }
+        Value::Text(text) if format::read_hash(text).is_some() => {}
+        _ => collect_all(node, spans),
+    }
+}
+
+/// `text` with the tokens of the gate's own starred that somebody may have pasted there.
+pub(super) fn without_tokens(text: &str) -> String {
+    let mut spans = Vec::new();
+    collect_tokens(text, &mut spans);
+    star(text, &spans)
+}
+
+/// Tokens of the gate's own, wherever one was pasted.
+fn collect_tokens(source: &str, spans: &mut Vec<Range<usize>>) {
+    for start in TOKENS {
+        for (found, _) in source.match_indices(start) {
+            let rest = &source[found..];
+            let is_part = |sign: char| sign.is_ascii_alphanumeric() || "-._~+/=".contains(sign);
+            let length = rest.find(|sign| !is_part(sign)).unwrap_or(rest.len());
+            if length >= LEAST_TOKEN {
+                spans.push(found..found + length);
+            }
+        }
+    }
+}
+
+/// The keys of what is kept of a secret.
+const HASHES: [&str; 2] = ["hash", "secret_hash"];
+/// What the gate's tokens begin with: API and service tokens, access tokens, refresh tokens and codes.
+const TOKENS: [&str; 4] = [format::PREFIX, token::ACCESS, token::REFRESH, token::CODE];
+
+/// What is shorter is the start alone, as explanations have it.
+const LEAST_TOKEN: usize = 12;
+
 /// `https://user:password@host` is refused, but shown first.
 fn collect_userinfo(source: &str, spans: &mut Vec<Range<usize>>) {
     for (found, separator) in source.match_indices("://") {
@@ -254,6 +302,34 @@ mod tests {
         }
         let open = "[headers]\nset.A = { basic = \"email\", password = { env = \"APP\" } }\n";
         assert_eq!(masked(open), open);
+    }
+
+    #[test]
+    fn stars_a_secret_where_its_hash_belongs_and_no_hash() {
+        let token = format!("sgp_{}", "Ab1".repeat(13));
+        for source in [
+            format!("[[service_tokens]]\nname = \"ci\"\nhash = \"{token}\"\n"),
+            format!("[[service_tokens]]\nname = \"ci\"\nhash = [\"sha256:00\", \"{token}\"]\n"),
+            format!("[[service_tokens]]\nname = \"{token}\"\n"),
+            format!("upstream = \"http://a/{token}\"\n"),
+            format!("[providers.\"{token}\"]\n"),
+        ] {
+            assert!(!masked(&source).contains("Ab1"), "{}", masked(&source));
+        }
+        for secret in ["hunter2", "sha256:hunter2", "{ value = \"hunter2\" }"] {
+            let value = if secret.starts_with('{') {
+                secret.to_owned()
+            } else {
+                format!("\"{secret}\"")
+            };
+            let source = format!("[[issuer.clients]]\nid = \"x\"\nsecret_hash = {value}\n");
+            assert!(!masked(&source).contains("hunter2"), "{}", masked(&source));
+        }
+        let hash = "0af9".repeat(16);
+        let open = format!(
+            "[[service_tokens]]\nname = \"ci\"\nhash = \"sha256:{hash}\"\n[[issuer.clients]]\nsecret_hash = [\"sha256:{hash}\"]\n"
+        );
+        assert_eq!(masked(&open), open);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{fmt, ops::Range, path::Path};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::problem::{Origin, Problem, Problems};
+use super::{
+    mask,
+    problem::{Origin, Problem, Problems},
+};
 
 /// Everything that is wrong with a configuration. `Display` is the plain text; it shows no secret.
 pub struct Report {
@@ -27,6 +30,11 @@ impl Report {
         problems: Problems,
     ) -> Self {
         let mut problems = problems.0;
+        for problem in &mut problems {
+            problem.message = mask::without_tokens(&problem.message);
+            problem.label = problem.label.as_deref().map(mask::without_tokens);
+            problem.hint = problem.hint.as_deref().map(mask::without_tokens);
+        }
         problems.sort_by_key(|problem| match &problem.origin {
             Origin::File(span) => (0, span.start, String::new()),
             Origin::Nowhere => (1, 0, String::new()),
