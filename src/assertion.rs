@@ -368,6 +368,7 @@ mod tests {
                 voucher: Voucher::Provider,
                 routes: None,
                 grant: None,
+                opener: None,
             })
         };
         let one = verified("1");

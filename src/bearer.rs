@@ -9,7 +9,8 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::{
     api_token::Guesses,
@@ -78,7 +79,8 @@ impl Bearers {
         key: Key,
         caller: Caller,
     ) -> Result<Arc<Verified>, Refused> {
-        let answer = self.ask(judges, token, &key, caller);
+        let judges = judges.into_iter().cloned().collect();
+        let answer = self.ask(judges, token, key, caller);
         match self.known.obtain(key, caller.now, answer).await {
             Ok(known) => known.judge(),
             Err(refused) => Err((*refused).clone()),
@@ -88,27 +90,35 @@ impl Bearers {
     /// Looks into a token. Where a provider is asked, each try of one that was not good lately counts: it costs a call.
     async fn ask(
         &self,
-        judges: Vec<&Arc<dyn Provider>>,
+        judges: Vec<Arc<dyn Provider>>,
         token: &str,
-        key: &Key,
+        key: Key,
         caller: Caller,
     ) -> Result<Known, Refused> {
-        let is_asked = |judge: &&Arc<dyn Provider>| {
+        let is_asked = |judge: &Arc<dyn Provider>| {
             let terms = judge.bearer_terms();
             terms.is_some_and(|terms| terms.is_asked)
         };
-        let counts = judges.iter().any(is_asked);
-        if counts {
-            self.guesses.admit(key, caller, Instant::now())?;
-        }
-        let known = ask(judges, token, caller.now).await;
-        if counts {
-            match &known {
-                Ok(Known { what: Ok(_), .. }) => self.guesses.was_good(key, caller),
-                Err(Refused::Unavailable(_)) => self.guesses.give_back(key, caller),
-                _ => self.guesses.forget(key),
-            }
-        }
+        let known = if judges.iter().any(is_asked) {
+            let one = self.guesses.admit(key, caller, Instant::now())?;
+            let token = Zeroizing::new(token.to_owned());
+            let guesses = Arc::clone(&self.guesses);
+            // Goes on when the client has gone, so that it counts only where it was false: the call is made, one way or the other. The
+            // provider's answer has a time limit.
+            let asked = tokio::spawn(async move {
+                let known = ask(&judges, &token, caller.now).await;
+                match &known {
+                    Ok(Known { what: Ok(_), .. }) => guesses.was_good(&one),
+                    Err(Refused::Unavailable(_)) => guesses.give_back(&one),
+                    _ => guesses.forget(&key),
+                }
+                known
+            });
+            let lost = |_| Refused::Unavailable("the check of it was lost".to_owned());
+            asked.await.map_err(lost)?
+        } else {
+            ask(&judges, token, caller.now).await
+        };
         let mut known = known?;
         if let Ok(verified) = &mut known.what
             && self.is_shown
@@ -120,11 +130,7 @@ impl Bearers {
 }
 
 /// Asks one provider after the other. One that cannot say is no reason to believe another that says no.
-async fn ask(
-    judges: Vec<&Arc<dyn Provider>>,
-    token: &str,
-    now: Timestamp,
-) -> Result<Known, Refused> {
+async fn ask(judges: &[Arc<dyn Provider>], token: &str, now: Timestamp) -> Result<Known, Refused> {
     let mut denied = None;
     let mut unavailable = None;
     let mut kept = Duration::MAX;
@@ -232,6 +238,23 @@ impl Authenticator for Bearers {
         }
     }
 
+    /// A token that names as its issuer one of ours, and this gate as whom it is for. Of one that names nobody only the provider could say
+    /// whose it is.
+    fn recognises(&self, presented: &Presented<'_>) -> bool {
+        let Presented::Bearer(token) = presented else {
+            return false;
+        };
+        let Some(claims) = claims(token) else {
+            return false;
+        };
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        issuer.is_some()
+            && self.providers.iter().any(|provider| {
+                provider.matches_bearer(token, issuer) == BearerMatch::Certain
+                    && provider.is_meant_for_us(&claims)
+            })
+    }
+
     fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a> {
         let Presented::Bearer(token) = presented else {
             return Answer::NotMine;
@@ -264,18 +287,19 @@ impl Authenticator for Bearers {
 /// The issuer that a signed token names, whoever made it; none where it is no signed token. It chooses whom to ask, and
 /// nothing else.
 fn issuer(token: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Payload {
-        iss: String,
-    }
+    let claims = claims(token)?;
+    claims.get("iss")?.as_str().map(str::to_owned)
+}
+
+/// What a signed token says, whoever made it.
+fn claims(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
     let payload = parts.nth(1)?;
     if parts.count() != 1 {
         return None;
     }
     let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let payload: Payload = serde_json::from_slice(&payload).ok()?;
-    Some(payload.iss)
+    serde_json::from_slice(&payload).ok()
 }
 
 /// Bytes of what is known of tokens.

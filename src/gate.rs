@@ -227,10 +227,10 @@ impl Gate {
                 address: client,
                 now,
             };
-            let (asks_who, certificate) = (route.access.asks_who(), request.certificate.as_deref());
+            let (asks, certificate) = (route.asks(), request.certificate.as_deref());
             let visitor = self
                 .snapshot
-                .visitor(asks_who, headers, certificate, caller, record);
+                .visitor(asks, headers, certificate, caller, record);
             let visitor = visitor
                 .await
                 .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
@@ -278,7 +278,7 @@ impl Gate {
             let found = visitor.visit();
             let (owner, cookies) = match found.filter(|_| is_shown) {
                 Some(visit) => self.accompany(visit, &request, now),
-                None => (visitor.owner(), Vec::new()),
+                None => (visitor.owner(now), Vec::new()),
             };
             let own = OwnCookies {
                 cookies: &self.snapshot.sessions.cookies,

@@ -35,7 +35,7 @@ use crate::{
     origin::WebOrigin,
     provider::Providers,
     rate_limit::Fields,
-    route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
+    route::{Asks, HostPattern, NoRoute, Route, Routes, Target, is_same_host},
     session::{
         Id, Session, SessionLookup, Sessions,
         directory::{ActiveSessions, SessionName, UserKey},
@@ -74,7 +74,7 @@ pub struct Snapshot {
     pub exchanges: TokenExchanges,
     /// What the app proves itself with where it may have the tokens of sessions.
     pub app: Option<AppSecret>,
-    /// Whether any token of the gate's own counts, so that no app is to see one.
+    /// Whether people may have API tokens, or the file names service tokens.
     pub has_own_tokens: bool,
     /// Whether a header of ours is `Authorization`, so that no app is to see another's.
     pub writes_authorization: bool,
@@ -167,7 +167,7 @@ impl Snapshot {
         }
     }
 
-    /// Who sends a request with these `headers`, where that is asked for. Only then a store, or a provider, that does not
+    /// Who sends a request with these `headers`, as far as that is asked for. Only then a store, or a provider, that does not
     /// answer holds anything up, and a picture does not keep a session from its idle end.
     ///
     /// # Errors
@@ -175,19 +175,21 @@ impl Snapshot {
     /// came along.
     pub async fn visitor(
         &self,
-        is_asked: bool,
+        asks: Asks,
         headers: &HeaderMap,
         certificate: Option<&Certified>,
         caller: Caller,
         record: &Record,
     ) -> Result<Visitor, Reject> {
-        if !is_asked {
+        if asks == Asks::Nobody {
             return Ok(Visitor::Unasked);
         }
         match Presented::read(headers, self.authenticators.schemes())? {
             Presented::Nothing => {}
             // Boxed, so that its size is not that of every request.
-            presented => return Box::pin(self.authenticate(presented, caller, record)).await,
+            presented => {
+                return Box::pin(self.authenticate(presented, asks, caller, record)).await;
+            }
         }
         let visit = match self.sessions.look(headers, caller.now) {
             Ok(visit) => Ok(visit),
@@ -195,7 +197,9 @@ impl Snapshot {
         };
         match (visit, certificate) {
             // Whoever has signed in comes as whom they signed in as.
-            (Ok(visit), Some(certificate)) if visit.session.is_none() => {
+            (Ok(visit), Some(certificate))
+                if visit.session.is_none() && asks != Asks::OwnTokens =>
+            {
                 match certificate.proves(self.client_certificates, caller.now) {
                     Some(verified) => {
                         Box::pin(self.audit_use(verified, record)).await?;
@@ -209,31 +213,30 @@ impl Snapshot {
     }
 
     /// Takes out of a request what was for the gate: a credential that has proven who sends it is for no app to see, which
-    /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another. Where `route` has
+    /// is told who it is; and neither is one that is the gate's to judge, by a public route no more than by another. Where `route` has
     /// tokens exchanged, what stands there is the gate's word, and never a client's.
     pub fn withhold_credentials(&self, visitor: &Visitor, route: &Route, headers: &mut HeaderMap) {
         if self.writes_authorization
             || route.token_exchange.is_some()
             || visitor.came_with_credential()
+            || self.authenticators.recognise(headers)
         {
             headers.remove(AUTHORIZATION);
-            return;
-        }
-        if self.has_own_tokens {
-            api_token::withhold(headers);
-        }
-        if let Some(issuer) = &self.issuer {
-            issuer::withheld::withhold(headers, &issuer.name);
         }
     }
 
     async fn authenticate(
         &self,
         presented: Presented<'_>,
+        asks: Asks,
         caller: Caller,
         record: &Record,
     ) -> Result<Visitor, Reject> {
-        let verified = self.authenticators.authenticate(&presented, caller).await?;
+        let only_own = asks == Asks::OwnTokens;
+        let verified = self
+            .authenticators
+            .authenticate(&presented, only_own, caller);
+        let verified = verified.await?;
         self.audit_use(&verified, record).await?;
         Ok(Visitor::Credential(verified))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     access::Principal,
     assertion::Proven,
+    clock::Timestamp,
     credential::{Proof, Verified},
     identity::Identity,
     session::{Session, SessionLookup, Unavailable, live::Owner},
@@ -100,14 +101,12 @@ impl Visitor {
         }
     }
 
-    /// With whose end what is opened for them ends, where a grant is what they come with.
-    pub fn owner(&self) -> Option<Owner> {
-        let Self::Credential(verified) = self else {
-            return None;
-        };
-        let grant = verified.grant.as_deref()?;
-        let session = Session::of_grant(grant, verified.identity.clone());
-        Some(Owner::of(&Arc::new(session)))
+    /// With whose end what is opened for them at `now` ends, where a credential is what they come with.
+    pub fn owner(&self, now: Timestamp) -> Option<Owner> {
+        match self {
+            Self::Credential(verified) => Owner::of_credential(verified, now),
+            _ => None,
+        }
     }
 
     /// Why it cannot be said.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     ApiTokens,
     format::Token,
-    presented,
+    is_one, presented,
     settings::{ApiTokenSettings, days},
     tokens::Found,
 };
@@ -45,17 +45,26 @@ impl ApiTokenAuthenticator {
             }
             found
         } else {
-            guesses.admit(&hash, caller, Instant::now())?;
-            let found = self.tokens.find(&hash).await;
-            found.inspect_err(|_| guesses.give_back(&hash, caller))?
+            let one = guesses.admit(hash, caller, Instant::now())?;
+            let tokens = Arc::clone(&self.tokens);
+            // Goes on when the client has gone, so that it counts only where there is no such token.
+            let looked_up = tokio::spawn(async move {
+                let found = tokens.find(&hash).await;
+                match found.as_deref() {
+                    // It is one, whatever may be said of it now.
+                    Ok(Some(_)) => tokens.guesses.was_good(&one),
+                    Ok(None) => tokens.guesses.forget(&hash),
+                    Err(_) => tokens.guesses.give_back(&one),
+                }
+                found
+            });
+            let lost = |_| Refused::Unavailable("the look-up of it was lost".to_owned());
+            looked_up.await.map_err(lost)??
         };
         let Some(found) = &*found else {
-            guesses.forget(&hash);
             let why = format!("no API token {}…", token.start());
             return Err(Refused::Invalid(why));
         };
-        // It is one, whatever may be said of it now.
-        guesses.was_good(&hash, caller);
         self.judge(found, caller).map_err(|why| {
             let (start, user) = (token.start(), found.verified.identity.user());
             Refused::Invalid(format!("API token {start}… of {user}: {why}"))
@@ -103,6 +112,14 @@ impl Authenticator for ApiTokenAuthenticator {
             bearer: true,
             basic: true,
         }
+    }
+
+    fn is_of_own_tokens(&self) -> bool {
+        true
+    }
+
+    fn recognises(&self, presented: &Presented<'_>) -> bool {
+        is_one(presented)
     }
 
     fn authenticate<'a>(&'a self, credential: &'a Presented<'_>, caller: Caller) -> Answer<'a> {

@@ -19,6 +19,13 @@ pub struct Guesses {
     good: Cache<Hash, ()>,
 }
 
+/// A try that was admitted.
+pub(crate) struct Try {
+    hash: Hash,
+    caller: Caller,
+    is_counted: bool,
+}
+
 impl Default for Guesses {
     fn default() -> Self {
         Self {
@@ -36,11 +43,16 @@ impl Guesses {
     ///
     /// # Errors
     /// When the client has tried too often.
-    pub(crate) fn admit(&self, hash: &Hash, caller: Caller, now: Instant) -> Result<(), Refused> {
-        if self.good.contains_key(hash) {
-            return Ok(());
+    pub(crate) fn admit(&self, hash: Hash, caller: Caller, now: Instant) -> Result<Try, Refused> {
+        let is_counted = !self.good.contains_key(&hash);
+        if is_counted {
+            self.count(caller, now)?;
         }
-        self.count(caller, now)
+        Ok(Try {
+            hash,
+            caller,
+            is_counted,
+        })
     }
 
     /// Counts what is no token at all.
@@ -53,17 +65,15 @@ impl Guesses {
     }
 
     /// It was good: it does not count.
-    pub(crate) fn was_good(&self, hash: &Hash, caller: Caller) {
-        if !self.good.contains_key(hash) {
-            self.good.insert(*hash, ());
-            self.throttle.give_back(&client(caller));
-        }
+    pub(crate) fn was_good(&self, one: &Try) {
+        self.good.insert(one.hash, ());
+        self.give_back(one);
     }
 
     /// That cannot be said, and the client is not to blame.
-    pub(crate) fn give_back(&self, hash: &Hash, caller: Caller) {
-        if !self.good.contains_key(hash) {
-            self.throttle.give_back(&client(caller));
+    pub(crate) fn give_back(&self, one: &Try) {
+        if one.is_counted {
+            self.throttle.give_back(&client(one.caller));
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use super::{
     Guesses,
     format::{Hash, Token},
-    presented,
+    is_one, presented,
     settings::{SERVICE, ServiceToken},
 };
 use crate::{
@@ -54,6 +54,7 @@ fn verified(token: &ServiceToken) -> Verified {
         voucher: Voucher::of(Proof::ServiceToken),
         routes: None,
         grant: None,
+        opener: Some(token.opener()),
     }
 }
 
@@ -63,6 +64,14 @@ impl Authenticator for ServiceTokens {
             bearer: true,
             basic: true,
         }
+    }
+
+    fn is_of_own_tokens(&self) -> bool {
+        true
+    }
+
+    fn recognises(&self, presented: &Presented<'_>) -> bool {
+        is_one(presented)
     }
 
     fn authenticate<'a>(&'a self, credential: &'a Presented<'_>, caller: Caller) -> Answer<'a> {

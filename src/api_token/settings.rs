@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::format::Hash;
+use crate::{credential::Opener, session::revocation::Target};
 
 /// `[api_tokens]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,24 @@ pub struct ServiceToken {
     pub scopes: Vec<String>,
     /// The groups that it is in.
     pub groups: Vec<String>,
+}
+
+impl ServiceToken {
+    /// What names it when it ends.
+    pub(super) fn opener(&self) -> Opener {
+        Opener::Configured(id_of(&self.hash))
+    }
+
+    /// What is open by it.
+    pub fn target(&self) -> Target {
+        Target::configured(id_of(&self.hash))
+    }
+}
+
+/// What names a token of this hash when it ends: no credential.
+pub(super) fn id_of(hash: &Hash) -> [u8; 16] {
+    let id = hash.first_chunk();
+    *id.expect("a hash has 32 bytes")
 }
 
 /// So many days.

@@ -17,16 +17,20 @@ use super::{
     Facts, Guesses,
     format::{self, Hash, Token},
     record::{Kept, Record},
-    settings::{ApiTokenSettings, MOST_DAYS, days},
+    settings::{ApiTokenSettings, MOST_DAYS, days, id_of},
 };
 use crate::{
     clock::Timestamp,
-    credential::{Proof, Refused, Verified, Voucher},
+    credential::{Opener, Proof, Refused, Verified, Voucher},
     identity::{Authentication, Identity},
     kv::{self, Store, Table},
     owner_records::OwnerRecords,
     random,
-    session::{directory::UserKey, seal::KeyRing},
+    session::{
+        directory::UserKey,
+        revocation::{Revocation, Revocations, Target},
+        seal::KeyRing,
+    },
     text::Text,
     tokens::Tokens,
 };
@@ -44,6 +48,8 @@ pub struct ApiTokens {
     /// Those whose use was noted within the last minute.
     noted: sync::Cache<Hash, ()>,
     uses: mpsc::Sender<Use>,
+    /// Ends what tokens have opened, at other replicas too.
+    revocations: Arc<Revocations>,
     pub(super) guesses: Arc<Guesses>,
 }
 
@@ -158,10 +164,11 @@ pub enum MakeError {
 }
 
 impl ApiTokens {
-    /// Those in `store`, sealed under `keys`. Uses are noted on the runtime at hand.
+    /// Those in `store`, sealed under `keys`. What they have opened ends through `revocations`. Uses are noted on the runtime at hand.
     pub fn start(
         store: Arc<dyn Store>,
         keys: Arc<ArcSwap<KeyRing>>,
+        revocations: Arc<Revocations>,
         guesses: Arc<Guesses>,
     ) -> Self {
         let (uses, queue) = mpsc::channel(WAITING_USES);
@@ -180,6 +187,7 @@ impl ApiTokens {
                 .time_to_live(MINUTE)
                 .build(),
             uses,
+            revocations,
             guesses,
         }
     }
@@ -289,6 +297,10 @@ impl ApiTokens {
         let end = now.after(days(MOST_DAYS));
         self.ended.put(EVERYBODY, &now, end).await?;
         self.found.invalidate_all();
+        self.revocations.revoke(Revocation {
+            target: Target::api_tokens(),
+            not_before: now,
+        });
         Ok(())
     }
 
@@ -357,6 +369,10 @@ impl ApiTokens {
             voucher: Voucher::of(Proof::ApiToken),
             routes: (!routes.is_empty()).then_some(routes),
             grant: None,
+            opener: Some(Opener::ApiToken {
+                id: id_of(hash),
+                made_at: kept.made_at,
+            }),
         };
         Ok(Some(Found {
             verified: Arc::new(verified),
@@ -413,6 +429,10 @@ impl ApiTokens {
         for kept in &ended {
             self.found.invalidate(&kept.hash).await;
             self.guesses.forget(&kept.hash);
+            self.revocations.revoke(Revocation {
+                target: Target::Grant(id_of(&kept.hash)),
+                not_before: now,
+            });
             // They mean nothing any more, and end by themselves otherwise.
             let _ = self.owners.take(&kept.hash).await;
             let _ = uses.take(&kept.hash).await;

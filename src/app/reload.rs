@@ -3,7 +3,7 @@
 //! The new one is read, checked and built completely before anything changes. If anything fails, nothing changes. Running requests finish
 //! under the configuration that they began with.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, io, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
@@ -11,12 +11,16 @@ use super::{
     bounds, build, listeners::Listeners, services::Services, side_listeners::SideListeners,
 };
 use crate::{
+    api_token::settings::ServiceToken,
+    clock,
     config::{Config, Loaded, Report},
+    issuer::settings::CLIENT,
     listen::{self, Admission, WorkerConfig, WorkerHandle},
     observe::{
         audit::{Entry, Event},
         log,
     },
+    session::revocation::{Revocation, Target},
     snapshot::Snapshot,
 };
 
@@ -133,6 +137,7 @@ impl Reloads<'_> {
             .adopt(&config, side_opened, current, workers);
         self.listeners.open(opened, &self.workers, is_tls);
         self.listeners.retain(&config.listen);
+        self.end_what_was_taken_out(&config);
         self.running = config;
         tracing::info!("the configuration was read again and is in force");
         if !kept.is_empty() {
@@ -143,6 +148,31 @@ impl Reloads<'_> {
         }
         Ok(kept)
     }
+}
+
+impl Reloads<'_> {
+    /// Ends what is open by credentials that `config` names no more. Each replica reads its own file, and so tells nobody.
+    fn end_what_was_taken_out(&self, config: &Config) {
+        let left = named(config);
+        let now = clock::now();
+        for target in named(&self.running).difference(&left) {
+            self.services.revocations.learn(Revocation {
+                target: *target,
+                not_before: now,
+            });
+        }
+    }
+}
+
+/// What is open by the credentials that `config` names: service tokens, passwords, and clients that act for themselves.
+fn named(config: &Config) -> HashSet<Target> {
+    let tokens = config.service_tokens.iter().map(ServiceToken::target);
+    let users = config.users.iter();
+    let passwords = users.flat_map(|users| users.htpasswd.targets());
+    let clients = config.issuer.iter().flat_map(|issuer| &issuer.clients);
+    let machines = clients.filter(|client| client.machine.is_some());
+    let machines = machines.map(|client| Target::user(CLIENT, &client.id));
+    tokens.chain(passwords).chain(machines).collect()
 }
 
 macro_rules! kept_keys {

@@ -103,7 +103,9 @@ impl Services {
         let signing_keys = Arc::new(KeptKeys::new(Arc::clone(&state), Arc::clone(&keys)));
         let waiting = pushed(redis_state.clone());
         let pushed_requests = PushedRequests::new(waiting, Arc::clone(&keys));
-        let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
+        let api_tokens =
+            ApiTokens::start(state, keys, Arc::clone(&revocations), Arc::clone(&guesses));
+        let api_tokens = Arc::new(api_tokens);
         let devices = Devices::new(&devices(redis_state), Arc::clone(&directory_keys));
         let (refreshed, queue) = mpsc::channel(WAITING_REFRESHES);
         refresher.tell(refreshed);

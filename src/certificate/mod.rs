@@ -116,6 +116,7 @@ impl Certified {
             voucher: Voucher::of(Proof::Certificate),
             routes: None,
             grant: None,
+            opener: None,
         };
         Some(Self {
             verified: Arc::new(verified),

@@ -2,7 +2,9 @@
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
-use super::{Presented, Proof, Schemes};
+use http::HeaderMap;
+
+use super::{Presented, Proof, Schemes, withheld};
 use crate::{clock::Timestamp, identity::Identity, text::Text, tokens::Tokens};
 
 /// Whom a credential has proven. It may be kept and shared by many requests.
@@ -26,6 +28,22 @@ pub struct Verified {
     pub routes: Option<Vec<Text>>,
     /// The grant that it was given by, where it is an access token of the gate's own. Boxed: few are.
     pub grant: Option<Box<Grant>>,
+    /// By what it can be told later that it counts no more; none where nobody tells.
+    pub opener: Option<Opener>,
+}
+
+/// What names a credential when it ends: what it has opened ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opener {
+    /// An API token.
+    ApiToken {
+        /// The first bytes of its hash.
+        id: [u8; 16],
+        /// When it was made.
+        made_at: Timestamp,
+    },
+    /// What the configuration names, by a hash of all that makes it count. It ends when the configuration names it no more.
+    Configured([u8; 16]),
 }
 
 /// What somebody has let a client do (RFC 6749 §1.3): an access token ends with it, and is for its one resource.
@@ -97,6 +115,15 @@ pub trait Authenticator: Send + Sync {
     /// The schemes in which they come.
     fn schemes(&self) -> Schemes;
 
+    /// Whether they are tokens that the gate gives, or that its file names.
+    fn is_of_own_tokens(&self) -> bool {
+        false
+    }
+
+    /// Whether `presented`, which may be any part of a request's `Authorization`, says of itself that it is for this one, right or not: no
+    /// app is to see it. Waits for nothing.
+    fn recognises(&self, presented: &Presented<'_>) -> bool;
+
     /// Whom `presented` proves. What is not of its sort it leaves to others, cheaply.
     fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a>;
 
@@ -123,28 +150,42 @@ impl Authenticators {
         }
     }
 
+    /// Whether `headers` hold a credential for any of them, in whatever spelling.
+    pub fn recognise(&self, headers: &HeaderMap) -> bool {
+        withheld::holds(headers, |presented| {
+            self.all.iter().any(|one| one.recognises(presented))
+        })
+    }
+
     /// The schemes that any of them takes.
     pub fn schemes(&self) -> Schemes {
         self.schemes
     }
 
-    /// Whom `presented` proves.
+    /// Whom `presented` proves; tokens of the gate's own alone where `only_own`. What else comes there is not looked at: nobody can find
+    /// out whether it is right.
     ///
     /// # Errors
     /// Where it proves nobody.
     pub async fn authenticate(
         &self,
         presented: &Presented<'_>,
+        only_own: bool,
         caller: Caller,
     ) -> Result<Arc<Verified>, Refused> {
-        for one in &self.all {
+        let counts = |one: &&Arc<dyn Authenticator>| !only_own || one.is_of_own_tokens();
+        for one in self.all.iter().filter(counts) {
             match one.authenticate(presented, caller) {
                 Answer::NotMine => {}
                 Answer::Known(known) => return known,
                 Answer::Pending(pending) => return pending.await,
             }
         }
-        let why = self.all.iter().find_map(|one| one.why_not(presented));
+        let why = if only_own {
+            Some("no token of the gate's own, and the route takes no other credential".to_owned())
+        } else {
+            self.all.iter().find_map(|one| one.why_not(presented))
+        };
         let why = why.unwrap_or_else(|| "nobody here knows it".to_owned());
         Err(Refused::Invalid(why))
     }
@@ -165,6 +206,10 @@ mod tests {
             }
         }
 
+        fn recognises(&self, _: &Presented<'_>) -> bool {
+            false
+        }
+
         fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, _: Caller) -> Answer<'a> {
             let Presented::Bearer(token) = presented else {
                 return Answer::NotMine;
@@ -183,6 +228,7 @@ mod tests {
                     voucher: Voucher::Provider,
                     routes: None,
                     grant: None,
+                    opener: None,
                 })
             });
             if self.2 {
@@ -207,11 +253,16 @@ mod tests {
             now: Timestamp(0),
         };
         let ask = async |token| {
-            let known = all.authenticate(&Presented::Bearer(token), caller).await;
+            let presented = Presented::Bearer(token);
+            let known = all.authenticate(&presented, false, caller).await;
             known.map(|verified| verified.identity.subject.to_string())
         };
         assert_eq!(ask("a").await.as_deref(), Ok("1"));
         assert_eq!(ask("b").await, Err(away));
         assert!(matches!(ask("c").await, Err(Refused::Invalid(_))));
+        // None of them is of the gate's own.
+        let presented = Presented::Bearer("a");
+        let only_own = all.authenticate(&presented, true, caller).await;
+        assert!(matches!(only_own, Err(Refused::Invalid(_))));
     }
 }

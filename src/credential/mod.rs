@@ -5,10 +5,11 @@
 
 mod authenticator;
 mod presented;
+pub mod withheld;
 
 pub use self::{
     authenticator::{
-        Answer, Authenticator, Authenticators, Caller, Grant, Refused, Verified, Voucher,
+        Answer, Authenticator, Authenticators, Caller, Grant, Opener, Refused, Verified, Voucher,
     },
     presented::{Basic, Flaw, Presented, Schemes},
 };

@@ -54,6 +54,17 @@ pub struct Basic {
 }
 
 impl Basic {
+    /// Of a decoded text; none where it has no colon.
+    pub(super) fn of(text: Zeroizing<String>) -> Option<Self> {
+        let colon = text.find(':')?;
+        Some(Self { text, colon })
+    }
+
+    /// Both, with the colon in between.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What stands before the first colon.
     pub fn name(&self) -> &str {
         &self.text[..self.colon]
@@ -104,10 +115,11 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// The scheme, and what is presented by it.
+/// The scheme, and what is presented by it: nothing where another sign than a space stands in between, which is for nobody to read as one.
 fn split(value: &[u8]) -> (&[u8], &[u8]) {
-    let end = value.iter().position(|byte| *byte == b' ');
+    let end = value.iter().position(|byte| !is_token_char(*byte));
     let (scheme, rest) = value.split_at(end.unwrap_or(value.len()));
+    let rest = if rest.starts_with(b" ") { rest } else { b"" };
     (scheme, rest.trim_ascii())
 }
 
@@ -127,12 +139,16 @@ fn is_token(text: &str) -> bool {
 fn basic(encoded: &[u8]) -> Option<Basic> {
     let text = Zeroizing::new(STANDARD.decode(encoded).ok()?);
     let text = Zeroizing::new(str::from_utf8(&text).ok()?.to_owned());
-    let colon = text.find(':')?;
     // RFC 7617 §2: neither holds control characters.
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         return None;
     }
-    Some(Basic { text, colon })
+    Basic::of(text)
+}
+
+/// `tchar` of RFC 9110 §5.6.2, of which the name of a scheme is made.
+fn is_token_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -208,6 +224,13 @@ mod tests {
             (&["Bearer a b"], Flaw::Bearer),
             (&["Bearer a,b"], Flaw::Bearer),
             (&["Bearer a=b"], Flaw::Bearer),
+            (&["Bearer\tabc"], Flaw::Bearer),
+            (&["Bearer=abc"], Flaw::Bearer),
+            (&["Bearer,abc"], Flaw::Bearer),
+            (&["Bearer/abc"], Flaw::Bearer),
+            (&["Basic\tYTpi"], Flaw::Basic),
+            (&["Basic=YTpi"], Flaw::Basic),
+            (&["Basic/zpi="], Flaw::Basic),
             (&["Basic"], Flaw::Basic),
             (&["Basic YWRh"], Flaw::Basic),
             (&["Basic YTpi%"], Flaw::Basic),

@@ -22,7 +22,7 @@ use crate::{
     observe::Record,
     origin::WebOrigin,
     rate_limit::Fields,
-    route::{Access, NoRoute, Resource, Route, Target, is_same_host},
+    route::{Access, Asks, NoRoute, Resource, Route, Target, is_same_host},
     site::Site,
     snapshot::{Place, Snapshot},
     text::Text,
@@ -204,13 +204,15 @@ async fn find_out(
     }
 
     let now = clock::now();
-    let asks_who = !narrowing.is_empty() || routes.iter().any(|route| route.access.asks_who());
+    let narrows = (!narrowing.is_empty()).then_some(Asks::Anybody);
+    let asks = routes.iter().map(|route| route.asks()).chain(narrows).max();
+    let asks = asks.unwrap_or(Asks::Nobody);
     let caller = Caller {
         address: client,
         now,
     };
     let visitor = snapshot
-        .visitor(asks_who, headers, None, caller, record)
+        .visitor(asks, headers, None, caller, record)
         .await?;
     record.note_principal(visitor.who().principal());
 

@@ -15,6 +15,7 @@ use crate::{
     decide::Standing,
     observe::Record,
     response::Body,
+    route::Asks,
     snapshot::Snapshot,
     visitor::Visitor,
 };
@@ -31,7 +32,7 @@ pub(super) async fn serve(
     };
     let visitor = match snapshot
         .visitor(
-            true,
+            Asks::Anybody,
             headers,
             request.certificate.as_deref(),
             caller,

@@ -41,7 +41,6 @@ use self::{
 };
 use crate::{
     answer::Reject,
-    api_token,
     audience::Audience,
     clean::{client, given_request_id},
     door::Narrowing,
@@ -49,7 +48,6 @@ use crate::{
         auth::refuse_held_back,
         held_back::{self, HeldBack},
     },
-    issuer,
     listen::{Accepted, Listener, Stream, WorkerHandle},
     observe::{Record, Recorder, Throttled, Verdict},
     snapshot::Snapshot,
@@ -310,11 +308,7 @@ async fn check(
                 cookies: &snapshot.sessions.cookies,
                 holds_own_credential: pass.came_with_credential()
                     || pass.writes_authorization()
-                    || (snapshot.has_own_tokens && api_token::is_in(headers))
-                    || snapshot
-                        .issuer
-                        .as_ref()
-                        .is_some_and(|issuer| issuer::withheld::is_in(headers, &issuer.name)),
+                    || snapshot.authenticators.recognise(headers),
                 limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))

@@ -14,6 +14,7 @@ use super::{
     settings::{CLIENT, ClientSettings, MachineSettings},
     signing::{IssuerKeys, Signing},
     token::{ACCESS, AccessToken},
+    withheld,
 };
 use crate::{
     clock::Timestamp,
@@ -209,6 +210,7 @@ impl Opened {
             },
             routes: None,
             grant: Some(Box::new(grant)),
+            opener: None,
         };
         Self {
             verified: Arc::new(verified),
@@ -228,6 +230,14 @@ impl Authenticator for AccessTokens {
             bearer: true,
             basic: false,
         }
+    }
+
+    fn is_of_own_tokens(&self) -> bool {
+        true
+    }
+
+    fn recognises(&self, presented: &Presented<'_>) -> bool {
+        withheld::is_one(presented, &self.issuer)
     }
 
     fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a> {

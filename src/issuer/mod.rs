@@ -41,7 +41,7 @@ mod strangers;
 pub mod token;
 pub mod token_exchange;
 mod used_assertions;
-pub mod withheld;
+mod withheld;
 
 pub use self::{
     authenticator::{AccessTokens, machine_identity},

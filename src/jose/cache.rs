@@ -30,7 +30,7 @@ struct Tries<E> {
     by_login: Option<Instant>,
     /// The same of those who had come with a token that anybody may have made up: they keep no login from forcing one.
     by_stranger: Option<Instant>,
-    /// The last one that failed, where nothing older can serve: when it ended, and how.
+    /// The last one, where it failed: when it ended, and how.
     failure: Option<(Instant, Url, E)>,
 }
 
@@ -108,38 +108,41 @@ impl<S: KeySource> KeyCache<S> {
             {
                 return Err(error.clone());
             }
-            let outcome = self.fetch(url).await;
-            let failure = outcome.as_ref().err();
-            tries.failure = failure.map(|error| (Instant::now(), url.clone(), error.clone()));
-            return outcome;
+            return self.fetch(url, &mut tries).await;
         };
         let last_forced = tries.last_forced(caller);
         if too_soon(*last_forced) {
             return Ok(stale);
         }
         *last_forced = Some(Instant::now());
-        self.fetch(url).await.or(Ok(stale))
+        self.fetch(url, &mut tries).await.or(Ok(stale))
     }
 
     /// The keys anew, because `known` lacks one: an issuer that rotates its keys signs with the new
-    /// one at once. None when the last such fetch was a moment ago, or this one fails.
+    /// one at once. None when the last such fetch was a moment ago, and brought no others.
+    ///
+    /// # Errors
+    /// When they cannot be fetched, or could not be a moment ago: nobody knows whether there are newer ones.
     pub async fn newer(
         &self,
         url: &Url,
         known: &Arc<KeySet>,
         caller: Caller,
-    ) -> Option<Arc<KeySet>> {
+    ) -> Result<Option<Arc<KeySet>>, S::Error> {
         let mut tries = self.tries.lock().await;
         // Somebody else fetched while we waited.
         if let Some(keys) = self.held(url).filter(|keys| !Arc::ptr_eq(keys, known)) {
-            return Some(keys);
+            return Ok(Some(keys));
         }
         let last_forced = tries.last_forced(caller);
         if too_soon(*last_forced) {
-            return None;
+            return match &tries.failure {
+                Some((_, tried, error)) if tried == url => Err(error.clone()),
+                _ => Ok(None),
+            };
         }
         *last_forced = Some(Instant::now());
-        self.fetch(url).await.ok()
+        self.fetch(url, &mut tries).await.map(Some)
     }
 
     fn held(&self, url: &Url) -> Option<Arc<KeySet>> {
@@ -158,8 +161,11 @@ impl<S: KeySource> KeyCache<S> {
             .map(|fetched| fetched.keys.clone())
     }
 
-    async fn fetch(&self, url: &Url) -> Result<Arc<KeySet>, S::Error> {
-        let keys = Arc::new(self.source.fetch(url).await?);
+    async fn fetch(&self, url: &Url, tries: &mut Tries<S::Error>) -> Result<Arc<KeySet>, S::Error> {
+        let fetched = self.source.fetch(url).await;
+        let failure = fetched.as_ref().err();
+        tries.failure = failure.map(|error| (Instant::now(), url.clone(), error.clone()));
+        let keys = Arc::new(fetched?);
         self.current.store(Some(Arc::new(Fetched {
             url: url.clone(),
             keys: keys.clone(),

@@ -1,5 +1,16 @@
 //! Why a signed token is refused.
 
+/// Whether a token may be refused only because its issuer has rotated its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// It is not.
+    None,
+    /// It may be: some issuers rotate without a new `kid`.
+    Possible,
+    /// Nobody can say without the key that it names.
+    KeyMissing,
+}
+
 /// Why a signed token (RFC 7519) is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
@@ -60,8 +71,12 @@ pub enum JwtError {
 }
 
 impl JwtError {
-    /// Whether newer keys may help: the provider may have rotated, with or without a new `kid`.
-    pub fn may_be_rotation(self) -> bool {
-        matches!(self, Self::UnknownKey | Self::Signature)
+    /// Whether newer keys may help.
+    pub fn rotation(self) -> Rotation {
+        match self {
+            Self::UnknownKey => Rotation::KeyMissing,
+            Self::Signature => Rotation::Possible,
+            _ => Rotation::None,
+        }
     }
 }

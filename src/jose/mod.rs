@@ -16,7 +16,7 @@ pub(crate) use self::test_key::TestKey;
 pub use self::{
     algorithm::Algorithm,
     cache::{Caller, Fetched, KeyCache, KeySource},
-    error::JwtError,
+    error::{JwtError, Rotation},
     keys::KeySet,
     verify::{Audience, Expected, LEEWAY, Verified, audience, text, time, unverified, verify},
 };

@@ -12,12 +12,14 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::{BuildHasher as _, Hash},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    iter,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::known::KnownUser;
+use crate::rate_limit;
 
 /// Who begins a login, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +79,7 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 enum Network {
     /// An IPv4 address, or an IPv6 network of the size that one subscriber has at least (RFC 6177 §2).
     Subscriber(IpAddr),
-    /// The largest IPv6 network that one site usually has, a /48: somebody who has one has 65,536 of the others.
+    /// What one site usually has at most.
     Site(Ipv6Addr),
 }
 
@@ -91,22 +93,9 @@ fn networks(client: Option<IpAddr>) -> Vec<(Network, Rate)> {
     if client.is_loopback() {
         return Vec::new();
     }
-    match client {
-        IpAddr::V4(_) => vec![(Network::Subscriber(client), CLIENT)],
-        // Behind a NAT64 the whole of IPv4 is in one network (RFC 6052 §2.1): 64:ff9b::/96, and then the address.
-        IpAddr::V6(address) if address.segments()[..6] == NAT64 => {
-            let [.., a, b, c, d] = address.octets();
-            let address = Ipv4Addr::new(a, b, c, d).into();
-            vec![(Network::Subscriber(address), CLIENT)]
-        }
-        IpAddr::V6(address) => {
-            let within = |bits: u32| Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << bits));
-            vec![
-                (Network::Subscriber(within(64).into()), CLIENT),
-                (Network::Site(within(80)), MANY),
-            ]
-        }
-    }
+    let own = Network::Subscriber(rate_limit::subscriber(Some(client)));
+    let site = rate_limit::site(client).map(|site| (Network::Site(site), MANY));
+    iter::once((own, CLIENT)).chain(site).collect()
 }
 
 /// Who shares a bucket while there is no room for one of their own.
@@ -266,9 +255,6 @@ impl Bucket {
         }
     }
 }
-
-/// The well-known prefix of addresses that stand for IPv4 ones (RFC 6052 §2.1).
-const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// A browser that restores twenty tabs begins twenty logins before it has a cookie, and nineteen of them anew: 39. And
 /// 42 lets an application call 1,200 times an hour: a login that leads nowhere causes one call, so that one address

@@ -107,6 +107,16 @@ impl BearerSettings {
         Audience::ResourceOrClient(&self.audience)
     }
 
+    /// Whether a token names one of those for whom it must have been made; of any where none is named.
+    pub(super) fn names_us(&self, claims: &Map<String, Value>) -> bool {
+        let mut named = jose::audience(claims);
+        if named.is_empty() {
+            named.push(text(claims, "client_id"));
+        }
+        let mut ours = self.audience.iter();
+        self.audience.is_empty() || ours.any(|name| named.contains(&Some(name)))
+    }
+
     /// Checks what no other signed token must agree with: that it is an access token, and whose client got it.
     ///
     /// # Errors
@@ -286,6 +296,9 @@ pub enum Nameless {
     Unsaid,
 }
 
+/// What the subject of a client begins with that acts for itself; behind it stands its id.
+pub const CLIENT_SUBJECT: &str = "client:";
+
 /// Puts the subject where a login has it, and says whether it is a client that stands there for itself.
 ///
 /// Okta's access tokens have the login name for their subject and the id, which is an ID token's subject, beside it. A
@@ -321,7 +334,10 @@ pub fn settle_subject(claims: &mut Map<String, Value>, nameless: Nameless) -> bo
         Some(subject) => clients.find(|client| *client == subject).map(str::to_owned),
     };
     let Some(client) = client else { return false };
-    claims.insert("sub".to_owned(), Value::String(format!("client:{client}")));
+    claims.insert(
+        "sub".to_owned(),
+        Value::String(format!("{CLIENT_SUBJECT}{client}")),
+    );
     true
 }
 

@@ -18,7 +18,10 @@ use crate::{
     access::{Allow, allow},
     identity::{Authentication, Identity, Notes},
     identity_headers::HeaderSource,
-    provider::settings::{ClaimPaths, ProviderSettings, Room},
+    provider::{
+        bearer::CLIENT_SUBJECT,
+        settings::{ClaimPaths, ProviderSettings, Room},
+    },
     text::Text,
 };
 
@@ -103,6 +106,9 @@ pub enum ClaimError {
     /// No stable id, or one that is empty, too long or has control characters.
     #[error("the subject is missing or unusable")]
     Subject,
+    /// What the subjects of clients begin with.
+    #[error("the subject begins with `{CLIENT_SUBJECT}`, as only those of clients may")]
+    ClientSubject,
 }
 
 impl ClaimRules {
@@ -162,13 +168,22 @@ impl ClaimRules {
         &self.wanted
     }
 
-    /// Who `claims` speak of.
-    pub fn identity(&self, claims: &Map<String, Value>) -> Result<Identity, ClaimError> {
-        self.identity_with(claims, Vec::new())
+    /// Who `claims` speak of, with what the provider `reported` of them for its own allow lists. Nobody has a subject that a client of the
+    /// same provider may have where it acts for itself: the app knows both by it.
+    pub fn identity_with(
+        &self,
+        claims: &Map<String, Value>,
+        reported: Vec<(Text, Text)>,
+    ) -> Result<Identity, ClaimError> {
+        let identity = self.client_with(claims, reported)?;
+        if identity.subject.starts_with(CLIENT_SUBJECT) {
+            return Err(ClaimError::ClientSubject);
+        }
+        Ok(identity)
     }
 
-    /// Who `claims` speak of, with what the provider `reported` of them for its own allow lists.
-    pub fn identity_with(
+    /// The same of a client that acts for itself.
+    pub fn client_with(
         &self,
         claims: &Map<String, Value>,
         reported: Vec<(Text, Text)>,

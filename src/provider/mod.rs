@@ -29,6 +29,7 @@ mod token_info;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
 use url::Url;
 
 pub use self::{
@@ -142,6 +143,12 @@ pub trait Provider: Send + Sync {
     fn matches_bearer(&self, token: &str, iss: Option<&str>) -> BearerMatch {
         let _ = (token, iss);
         BearerMatch::None
+    }
+
+    /// Whether a bearer token of this provider's is made for the gate, by what it says, which nothing proves yet.
+    fn is_meant_for_us(&self, claims: &Map<String, Value>) -> bool {
+        let _ = claims;
+        false
     }
 
     /// Whom a bearer token proves.

@@ -9,7 +9,7 @@ mod table;
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -96,13 +96,35 @@ impl Key {
 /// Who counts as one of `address`. Everybody whose address is not known is one.
 pub fn subscriber(address: Option<IpAddr>) -> IpAddr {
     match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V6(address)) => {
-            Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()
+        // Behind a NAT64 the whole of IPv4 is in one network (RFC 6052 §2.1): 64:ff9b::/96, and then the address.
+        Some(IpAddr::V6(address)) if is_translated(address) => {
+            let [.., a, b, c, d] = address.octets();
+            Ipv4Addr::new(a, b, c, d).into()
         }
+        Some(IpAddr::V6(address)) => within(address, 64).into(),
         Some(address) => address,
         None => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
+
+/// The largest IPv6 network that one site usually has, a /48: somebody who has one has 65,536 subscribers' networks.
+pub fn site(address: IpAddr) -> Option<Ipv6Addr> {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !is_translated(address) => Some(within(address, 80)),
+        _ => None,
+    }
+}
+
+fn within(address: Ipv6Addr, bits: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << bits))
+}
+
+fn is_translated(address: Ipv6Addr) -> bool {
+    address.segments()[..6] == NAT64
+}
+
+/// The well-known prefix of addresses that stand for IPv4 ones (RFC 6052 §2.1).
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// About what one operator has: of IPv4 a /16, of IPv6 a /32. Who finds no room for a count of their own shares one with it.
 pub fn range(address: IpAddr) -> u64 {
@@ -135,6 +157,16 @@ mod tests {
         assert_eq!(one("192.0.2.1"), "192.0.2.1");
         assert_eq!(one("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(one("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(one("64:ff9b::192.0.2.1"), "192.0.2.1");
+        assert_eq!(one("64:ff9b::1:192.0.2.1"), "64:ff9b::");
         assert_eq!(subscriber(None).to_string(), "::");
+        let site = |text: &str| site(text.parse().unwrap()).map(|site| site.to_string());
+        assert_eq!(
+            site("2001:db8:1:2:3:4:5:6").as_deref(),
+            Some("2001:db8:1::")
+        );
+        for none in ["192.0.2.1", "64:ff9b::192.0.2.1"] {
+            assert_eq!(site(none), None, "{none}");
+        }
     }
 }

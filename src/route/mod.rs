@@ -119,6 +119,18 @@ impl Access {
     }
 }
 
+/// Who is looked for; of several routes the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asks {
+    /// Nobody.
+    Nobody,
+    /// Whoever comes, whatever they come with.
+    Anybody,
+    /// Whoever comes with a token of the gate's own. What a browser sends by itself counts for nothing, and what was not given for this
+    /// gate is refused.
+    OwnTokens,
+}
+
 /// The parts of a request that routes go by.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'t> {
@@ -308,6 +320,15 @@ impl Routes {
 }
 
 impl Route {
+    /// Who is looked for where a request falls under it.
+    pub fn asks(&self) -> Asks {
+        match (self.access.asks_who(), self.takes_sessions()) {
+            (false, _) => Asks::Nobody,
+            (true, true) => Asks::Anybody,
+            (true, false) => Asks::OwnTokens,
+        }
+    }
+
     /// Whether it can only be that sessions count for nothing here.
     pub fn takes_sessions(&self) -> bool {
         self.resource != Some(Resource::Mcp)

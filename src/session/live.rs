@@ -1,5 +1,5 @@
 //! Ends what outlasts its request (a WebSocket, an event stream, a long download) with the session that opened it: at the session's
-//! absolute end, and soon after a revocation.
+//! absolute end, and soon after a revocation. So it is with an API token and what the configuration names, which end alike.
 //!
 //! A refresh ends nothing. Nor does the idle timeout: an open connection counts as use.
 
@@ -8,10 +8,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    Session,
+    Session, opened,
     revocation::{Mark, Revocations},
 };
-use crate::clock;
+use crate::{
+    clock::{self, Timestamp},
+    credential::Verified,
+};
 
 /// Whose a connection is: enough to know the session's end, with the hashing left for when it is needed. Most
 /// requests are over long before.
@@ -24,7 +27,12 @@ impl Owner {
         Self(Arc::clone(session))
     }
 
-    /// Whether both are sessions of one person.
+    /// The owner of what a credential opens at `now`; none where nobody tells when it ends.
+    pub fn of_credential(verified: &Verified, now: Timestamp) -> Option<Self> {
+        opened::session(verified, now).map(|session| Self(Arc::new(session)))
+    }
+
+    /// Whether both are of one person, or one machine.
     pub fn is_same_person(&self, other: &Self) -> bool {
         let (identity, other) = (&self.0.identity, &other.0.identity);
         identity.provider == other.provider && identity.subject == other.subject
@@ -47,7 +55,7 @@ impl Ends {
         }
     }
 
-    /// Comes when the owner's session has ended.
+    /// Comes when the owner's session, or other credential, has ended.
     pub fn of(&self, owner: Owner) -> impl Future<Output = ()> + Send + use<> {
         let Self {
             revocations,
@@ -57,15 +65,19 @@ impl Ends {
             // One timer is all that costs what is over by then.
             sleep(GRACE).await;
             let Owner(session) = owner;
-            let end = session.created_at.after(lifetime);
-            let end = session.ends_at.map_or(end, |sealed| sealed.min(end));
+            let end = if opened::is_one(&session) {
+                session.ends_at
+            } else {
+                let end = session.created_at.after(lifetime);
+                Some(session.ends_at.map_or(end, |sealed| sealed.min(end)))
+            };
             let mark = Mark::of(&session);
             // It is large, and this may take long.
             drop(session);
             let mut changes = revocations.changes();
             loop {
                 changes.mark_unchanged();
-                let left = end.since(clock::now());
+                let left = end.map_or(LONGEST_SLEEP, |end| end.since(clock::now()));
                 if left.is_zero() || revocations.has_revoked_mark(&mark) {
                     return;
                 }
@@ -93,9 +105,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        clock::Timestamp,
+        credential::{Opener, Proof, Voucher},
         identity::Identity,
         session::revocation::{Revocation, Target},
+        tokens::Tokens,
     };
 
     fn session(subject: &str, created_at: Timestamp) -> Arc<Session> {
@@ -137,6 +150,80 @@ mod tests {
             not_before: now,
         });
         timeout(GRACE * 2, watch).await.unwrap();
+    }
+
+    fn credential(opener: Option<Opener>, expires_at: Option<Timestamp>) -> Arc<Verified> {
+        Arc::new(Verified {
+            identity: Identity::of("corp", "ada"),
+            tokens: Tokens::default(),
+            proof: Proof::ApiToken,
+            scopes: None,
+            client: None,
+            expires_at,
+            voucher: Voucher::Provider,
+            routes: None,
+            grant: None,
+            opener,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_by_its_own_name_and_not_with_its_owners_sessions() {
+        let (revocations, ends) = ends(3_600);
+        let now = clock::now();
+        let token = |id| Opener::ApiToken {
+            id: [id; 16],
+            made_at: Timestamp(now.0 - 100_000),
+        };
+        let configured = |id| Opener::Configured([id; 16]);
+        let watch = |opener, end| {
+            let owner = Owner::of_credential(&credential(opener, end), now);
+            owner.map(|owner| tokio::spawn(ends.of(owner)))
+        };
+        assert!(watch(None, None).is_none());
+        // Long ago.
+        let one = watch(Some(token(1)), None).unwrap();
+        let other = watch(Some(token(2)), None).unwrap();
+        let named = watch(Some(configured(3)), None).unwrap();
+        revocations.revoke(Revocation {
+            target: Target::user("corp", "ada"),
+            not_before: now,
+        });
+        sleep(GRACE + BETWEEN_LOOKS).await;
+        assert!(
+            ![&one, &other, &named]
+                .iter()
+                .any(|watch| watch.is_finished())
+        );
+        revocations.revoke(Revocation {
+            target: Target::Grant([1; 16]),
+            not_before: now,
+        });
+        timeout(Duration::from_secs(1), one).await.unwrap().unwrap();
+        assert!(!other.is_finished());
+        revocations.revoke(Revocation {
+            target: Target::api_tokens(),
+            not_before: now,
+        });
+        timeout(Duration::from_secs(1), other)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(!named.is_finished());
+        revocations.learn(Revocation {
+            target: Target::configured([3; 16]),
+            not_before: now,
+        });
+        timeout(Duration::from_secs(1), named)
+            .await
+            .unwrap()
+            .unwrap();
+        let over = watch(Some(token(4)), Some(now)).unwrap();
+        timeout(GRACE * 2, over).await.unwrap().unwrap();
+        // What is opened after that is of a configuration that names it again.
+        let later = credential(Some(configured(3)), None);
+        let later = Owner::of_credential(&later, Timestamp(now.0 + 1)).unwrap();
+        assert!(timeout(GRACE * 2, ends.of(later)).await.is_err());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ pub mod cookie;
 pub mod directory;
 pub mod live;
 mod lru_map;
+mod opened;
 mod place;
 pub mod refresh;
 pub mod revocation;

@@ -8,6 +8,8 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordVerifier as _};
 
+use crate::{credential::Opener, rate_limit, session::revocation::Target};
+
 /// Names and the hashes of their passwords.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Htpasswd {
@@ -96,6 +98,18 @@ impl Htpasswd {
         self.users.contains_key(name)
     }
 
+    /// What names the password of `name` when it ends.
+    pub fn opener(&self, name: &str) -> Option<Opener> {
+        let hash = &self.hashes[*self.users.get(name)?];
+        Some(Opener::Configured(hash.id(name)))
+    }
+
+    /// What is open by any of the passwords.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        let users = self.users.iter();
+        users.map(|(name, place)| Target::configured(self.hashes[*place].id(name)))
+    }
+
     /// Whether `password` is `name`'s. Slow: not for a thread that serves.
     ///
     /// A name that is not there is checked against somebody's hash all the same, the same one each time: so neither how long
@@ -138,6 +152,10 @@ impl Hash {
             text: text.to_owned(),
             kind,
         })
+    }
+
+    fn id(&self, name: &str) -> [u8; 16] {
+        rate_limit::Key::of(&[b"password", name.as_bytes(), self.text.as_bytes()]).0
     }
 
     fn verify(&self, password: &str) -> bool {

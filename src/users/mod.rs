@@ -82,33 +82,34 @@ impl Users {
         hash
     }
 
-    /// Takes a guess, and gives it back where it was right.
+    /// Takes a guess, which does not count where it was right, or nobody looked at it.
     async fn find_out(&self, basic: &Basic, caller: Caller) -> Result<Arc<Verified>, Refused> {
-        let guess = self
-            .guesses
-            .take(basic.name(), caller.address, Instant::now())?;
+        let name = basic.name();
+        let guess = self.guesses.take(name, caller.address, Instant::now())?;
         let lane = if guess.is_at_home() {
             &KNOWN
         } else {
             &STRANGERS
         };
-        let Some(turn) = lane.turn().await else {
-            self.guesses.give_back(&guess);
-            return Err(busy());
-        };
+        let turn = lane.turn().await.ok_or_else(busy)?;
         let known = Arc::clone(&self.settings.htpasswd);
-        let name = basic.name().to_owned();
-        let password = Zeroizing::new(basic.password().to_owned());
+        let (name, password) = (name.to_owned(), basic.password().to_owned());
+        let password = Zeroizing::new(password);
         let checked = tokio::task::spawn_blocking(move || {
-            // Goes on when the client has gone, and keeps its turn as long.
+            // Goes on when the client has gone: it keeps its turn as long, and what came of the guess counts.
             let _turn = turn;
-            known.verify(&name, &password)
+            let is_right = known.verify(&name, &password);
+            if is_right {
+                guess.was_right();
+            } else {
+                guess.was_wrong();
+            }
+            is_right
         });
         if !checked.await.map_err(|_| busy())? {
             let why = "no such name, or not its password";
             return Err(Refused::Invalid(why.to_owned()));
         }
-        self.guesses.was_right(&guess);
         Ok(Arc::new(self.verified(basic.name())))
     }
 
@@ -131,6 +132,7 @@ impl Users {
             voucher: Voucher::of(Proof::Password),
             routes: None,
             grant: None,
+            opener: self.settings.htpasswd.opener(name),
         }
     }
 }
@@ -141,6 +143,11 @@ impl Authenticator for Users {
             bearer: false,
             basic: true,
         }
+    }
+
+    fn recognises(&self, presented: &Presented<'_>) -> bool {
+        let known = &self.settings.htpasswd;
+        matches!(presented, Presented::Basic(basic) if known.knows(basic.name()))
     }
 
     fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a> {
@@ -191,3 +198,46 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RIGHT_FOR: Duration = Duration::from_mins(5);
 /// How many of these are remembered, some 500 bytes each.
 const REMEMBERED: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+
+    use super::*;
+    use crate::clock::Timestamp;
+
+    /// `secret`.
+    const ADA: &str = "ada:$2y$05$NDJBewmsurG4KCAEt.1fxuVvYRRHC8wHKsNGpDad.0tcrKkD.eRbO\n";
+
+    #[tokio::test]
+    async fn a_right_password_counts_for_nothing_though_its_client_goes() {
+        let settings = UsersSettings {
+            htpasswd: Arc::new(Htpasswd::read(ADA).unwrap()),
+            groups: Vec::new(),
+        };
+        let users = Users::new(settings, Arc::default());
+        let headers = |text| -> HeaderMap {
+            let value = HeaderValue::from_static(text);
+            [(AUTHORIZATION, value)].into_iter().collect()
+        };
+        let right = headers("Basic YWRhOnNlY3JldA==");
+        let caller = Caller {
+            address: Some([192, 0, 2, 1].into()),
+            now: Timestamp(0),
+        };
+        for _ in 0..60 {
+            let presented = Presented::read(&right, users.schemes()).ok().unwrap();
+            let Answer::Pending(check) = users.authenticate(&presented, caller) else {
+                panic!("it is known at once");
+            };
+            // It has begun, and nobody waits for it.
+            let _ = check.now_or_never();
+        }
+        let presented = Presented::read(&right, users.schemes()).ok().unwrap();
+        let Answer::Pending(check) = users.authenticate(&presented, caller) else {
+            panic!("it is known at once");
+        };
+        assert!(check.await.is_ok());
+    }
+}

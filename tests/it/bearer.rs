@@ -336,12 +336,6 @@ async fn the_app_is_told_of_the_credential_and_does_not_see_it() {
     assert_eq!(seen.header("authorization"), None);
     let line = house.access_line("/api/x").await;
     assert_eq!(line["credential"], "bearer");
-    // Where nobody is asked for, it is the app's own affair.
-    let seen = ask(&house, "/public/x", &good).await.seen();
-    assert_eq!(
-        seen.header("authorization"),
-        Some(&*format!("Bearer {good}"))
-    );
     let browser = house.browser();
     browser.sign_in("/").await;
     let page = browser.bare(Method::GET, "/page");
@@ -480,4 +474,83 @@ async fn every_door_judges_a_token_alike() {
     assert_eq!(told["scopes"], json!(["read"]));
     assert_eq!(told["client"], "cli");
     assert!(told["expires_at"].as_u64().is_some_and(|end| end > now()));
+}
+
+/// A token that was not issued for the server opens none of its tools.
+#[tokio::test]
+async fn a_providers_token_is_none_where_tokens_of_the_gate_alone_count() {
+    let (house, upstream, provider) = standard_with(|plan| {
+        plan.provider_line(BEARER)
+            .route("/api/**", "api")
+            .tables("[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true")
+    })
+    .await;
+    let good = token(&provider, &json!({}));
+    let refused = ask(&house, "/mcp/x", &good).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let challenge = refused.header("www-authenticate");
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    assert!(challenge.contains("resource_metadata="), "{challenge}");
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(ask(&house, "/api/x", &good).await.status, StatusCode::OK);
+}
+
+/// A token that says it is for the gate is withheld where nobody is asked for one, whether it is right or not; those for others are theirs.
+#[tokio::test]
+async fn no_app_sees_a_token_that_is_for_the_gate() {
+    let (house, _upstream, provider) = gate().await;
+    let seen = async |token: &str| {
+        let seen = ask(&house, "/public/x", token).await.seen();
+        seen.header("authorization").map(str::to_owned)
+    };
+    let expired = json!({ "exp": now() - 3_600 });
+    for changes in [json!({}), json!({ "aud": ["other", "api"] }), expired] {
+        let token = token(&provider, &changes);
+        assert_eq!(seen(&token).await, None, "{changes}");
+    }
+    let others = [
+        json!({ "aud": "other" }),
+        json!({ "iss": "https://other.example" }),
+    ];
+    let others = others.map(|changes| token(&provider, &changes));
+    for token in others.iter().map(String::as_str).chain(["opaque"]) {
+        assert_eq!(seen(token).await, Some(format!("Bearer {token}")));
+    }
+}
+
+/// A client's own token has `client:ID` for its subject, and nobody else has such a one.
+#[tokio::test]
+async fn no_person_has_the_subject_of_a_client() {
+    let (house, upstream, provider) = gate().await;
+    let clients = token(&provider, &json!({ "sub": "cli" }));
+    let seen = ask(&house, "/api/x", &clients).await.seen();
+    assert_eq!(seen.header("x-user-id"), Some("script:client:cli"));
+    let persons = token(&provider, &json!({ "sub": "client:cli" }));
+    is_refused(&house, &upstream, &persons, "a person's").await;
+    provider.user("sub", json!("client:cli"));
+    let browser = house.browser();
+    let callback = browser.up_to_callback("/").await;
+    let refused = browser.get(callback.as_str()).await;
+    assert!(!refused.sets_session(), "{}", refused.text());
+}
+
+/// Whether there is a key that a token names nobody knows while the keys cannot be fetched.
+#[tokio::test]
+async fn an_unknown_key_is_no_bad_token_while_keys_cannot_be_fetched() {
+    let (house, upstream, provider) = gate().await;
+    let good = token(&provider, &json!({}));
+    assert_eq!(ask(&house, "/api/x", &good).await.status, StatusCode::OK);
+    let claims = claims(&provider, &json!({ "jti": "2" }));
+    let rotated = keys::id_token(&claims, Signing::Second, "");
+    provider.set(|behaviour| behaviour.publishes_second_key_only = true);
+    provider.server.down();
+    for _ in 0..2 {
+        let reply = ask(&house, "/api/x", &rotated).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!reply.header("retry-after").is_empty());
+    }
+    assert_eq!(upstream.count(), 1);
+    // What was signed with a known key is known to be good.
+    let known = token(&provider, &json!({ "jti": "3" }));
+    assert_eq!(ask(&house, "/api/x", &known).await.status, StatusCode::OK);
 }

@@ -78,6 +78,25 @@ async fn house_of(
     (house, upstream, folder)
 }
 
+/// A browser shows it by itself, whatever page has it send a request.
+#[tokio::test]
+async fn no_certificate_counts_where_tokens_alone_do() {
+    let authority = Authority::new();
+    let table = "[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true";
+    let (house, upstream, _folder) = house_of(&authority, |plan| plan.tables(table)).await;
+    let robot = authority.client("robot-7");
+    let refused = ask(
+        &house,
+        Some(&robot),
+        "/mcp/x",
+        "Origin: https://evil.example\r\n",
+    )
+    .await;
+    assert_eq!(refused.expect("an answer").0, 401);
+    assert_eq!(upstream.count(), 0);
+    seen(ask(&house, Some(&robot), "/page", "").await);
+}
+
 /// A request over a connection with that certificate: the status and the body; none where there is no connection.
 async fn ask(
     house: &House,

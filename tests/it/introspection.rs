@@ -368,6 +368,45 @@ async fn who_tries_many_is_stopped_and_nobody_else_is() {
     assert_eq!(from("203.0.113.8", "another").await.status, StatusCode::OK);
 }
 
+/// A client that goes away before the provider has answered has not guessed where its token was good.
+#[tokio::test]
+async fn a_good_token_counts_for_nothing_though_its_client_goes() {
+    let (house, _upstream, provider) = standard_with(|plan| {
+        plan.provider_line(BEARER)
+            .top("trusted_proxies = [\"127.0.0.1\"]")
+            .route("/api/**", "api")
+    })
+    .await;
+    let ask = async |token: &str| {
+        let browser = house.browser();
+        let request = browser.bare(Method::GET, "/api/x");
+        let request = request.header("x-forwarded-for", "203.0.113.7");
+        let authorization = format!("Bearer {token}");
+        request.header("authorization", &authorization).send().await
+    };
+    for number in 0..60 {
+        knows(&provider, &format!("good-{number}"), &active("1"));
+    }
+    let slow = Duration::from_secs(1);
+    provider.set(|behaviour| behaviour.introspection_takes = slow);
+    for round in 0..3 {
+        let before = calls(&provider);
+        let all = (0..18).map(async |number| ask(&format!("good-{}", round * 18 + number)).await);
+        let are_asked = async {
+            while calls(&provider) < before + 18 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            answers = join_all(all) => panic!("{:?}", answers.last().map(|reply| reply.status)),
+            () = are_asked => {}
+        }
+        // They are gone, and the provider has answered.
+        tokio::time::sleep(slow * 3).await;
+    }
+    assert_eq!(ask("good-59").await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_client_stands_for_itself_and_is_no_person() {
     let (house, _upstream, provider) = gate_with(BEARER).await;

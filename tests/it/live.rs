@@ -57,13 +57,14 @@ pub async fn closed(socket: &mut websocket::Socket) -> CloseCode {
         .expect("closed in time")
 }
 
-async fn next_event(body: &mut Incoming) -> Result<Bytes, hyper::Error> {
+/// What comes next.
+pub async fn next_event(body: &mut Incoming) -> Result<Bytes, hyper::Error> {
     let frame = body.frame().await.expect("no end without an error")?;
     Ok(frame.into_data().unwrap_or_default())
 }
 
 /// Reads until the body breaks off, which it must in time.
-async fn broken_off(body: &mut Incoming) -> hyper::Error {
+pub async fn broken_off(body: &mut Incoming) -> hyper::Error {
     let reading = async {
         loop {
             if let Err(error) = next_event(body).await {

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, StatusCode};
 
-use crate::support::{Browser, House, Reply, Upstream, house::Plan, standard_with};
+use crate::{
+    live,
+    support::{Browser, House, Reply, Upstream, house::Plan, standard_with},
+};
 
 /// `secret`, by `htpasswd -nbB -C 5 ada secret`; `other`; and argon2's `password`.
 const ADA: &str = "ada:$2y$05$NDJBewmsurG4KCAEt.1fxuVvYRRHC8wHKsNGpDad.0tcrKkD.eRbO\n";
@@ -211,6 +214,100 @@ async fn a_password_in_use_is_no_answer_to_whoever_guesses_it_elsewhere() {
     assert_eq!(guessed.status, StatusCode::TOO_MANY_REQUESTS);
     let used = ask(&program, "/page", "ada", "secret", HOME).await;
     assert_eq!(used.status, StatusCode::OK);
+}
+
+/// Whoever was right somewhere is not locked out there by what others at the same address have guessed.
+#[tokio::test]
+async fn neighbours_behind_one_address_lock_nobody_out_who_was_right_there() {
+    let (house, _upstream, _folder) = house_with(|plan| plan).await;
+    let program = house.browser();
+    let right = ask(&program, "/page", "ada", "secret", HOME).await;
+    assert_eq!(right.status, StatusCode::OK);
+    let mut last = StatusCode::UNAUTHORIZED;
+    for number in 0..40 {
+        let name = format!("user{number}");
+        last = ask(&program, "/page", &name, "wrong", HOME).await.status;
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+    let wrong = ask(&program, "/page", "ada", "typo", HOME).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    let stranger = ask(&program, "/page", "bob", "other", HOME).await;
+    assert_eq!(stranger.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// Pages may read what a route with `mcp = true` answers: they learn nothing of a password there.
+#[tokio::test]
+async fn no_password_counts_where_tokens_alone_do() {
+    let (house, upstream, _folder) =
+        house_with(|plan| plan.tables("[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true"))
+            .await;
+    let program = house.browser();
+    for password in ["secret", "wrong"].iter().cycle().take(30) {
+        let refused = ask(&program, "/mcp/x", "ada", password, HOME).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{password}");
+        let challenges = challenges(&refused);
+        assert_eq!(challenges.len(), 1, "{challenges:?}");
+        assert!(
+            challenges[0].contains("resource_metadata="),
+            "{challenges:?}"
+        );
+    }
+    assert_eq!(upstream.count(), 0);
+    // Nobody has guessed at anything.
+    let right = ask(&program, "/page", "ada", "secret", HOME).await;
+    assert_eq!(right.status, StatusCode::OK);
+}
+
+/// A password of the file is for the gate, where nobody asks for one no less than elsewhere; other names are the app's.
+#[tokio::test]
+async fn no_app_sees_a_name_of_the_file() {
+    let (house, _upstream, _folder) = house_with(|plan| plan.route("/public/**", "public")).await;
+    let program = house.browser();
+    let seen = async |text: &str| {
+        let request = program.bare(Method::GET, "/public/x");
+        let seen = request.header("authorization", text).send().await.seen();
+        seen.header("authorization").map(str::to_owned)
+    };
+    let encoded = STANDARD.encode("ada:secret");
+    let (one, other) = encoded.split_at(6);
+    for written in [
+        format!("Basic {encoded}"),
+        format!("basic {}", encoded.trim_end_matches('=')),
+        format!("Basic {one} {other}"),
+    ] {
+        assert_eq!(seen(&written).await, None, "{written}");
+    }
+    let apps = format!("Basic {}", STANDARD.encode("carol:secret"));
+    assert_eq!(seen(&apps).await, Some(apps));
+}
+
+/// What is open by a password ends when the file has it no more.
+#[tokio::test]
+async fn what_is_open_by_a_password_ends_with_it() {
+    let (house, _upstream, folder) = house_with(|plan| plan).await;
+    let program = house.browser();
+    let stream = async |pair: &str| {
+        let request = program.bare(Method::GET, "/_/events");
+        let authorization = format!("Basic {}", STANDARD.encode(pair));
+        let request = request.header("authorization", &authorization);
+        let mut body = request.begin().await.into_body();
+        live::next_event(&mut body).await.expect("an event");
+        body
+    };
+    let (mut adas, mut bobs) = (stream("ada:secret").await, stream("bob:other").await);
+    let next = folder.path().join("next");
+    std::fs::write(&next, ADA).expect("written");
+    std::fs::rename(&next, folder.path().join("htpasswd")).expect("moved");
+    let end = Instant::now() + Duration::from_secs(30);
+    while !house.process.log().contains("was read again") && Instant::now() < end {
+        live::next_event(&mut adas)
+            .await
+            .expect("the stream goes on");
+    }
+    live::broken_off(&mut bobs).await;
+    live::next_event(&mut adas)
+        .await
+        .expect("the stream goes on");
 }
 
 /// However a name is written it is one, so that nobody guesses four times as often.

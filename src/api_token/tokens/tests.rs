@@ -16,7 +16,8 @@ fn keys(secrets: &[&str]) -> KeyRing {
 
 fn tokens_in(store: &Arc<dyn Store>, secrets: &[&str]) -> ApiTokens {
     let keys = Arc::new(ArcSwap::from_pointee(keys(secrets)));
-    ApiTokens::start(Arc::clone(store), keys, Arc::default())
+    let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
+    ApiTokens::start(Arc::clone(store), keys, revocations, Arc::default())
 }
 
 fn facts(subject: &str, groups: &[&str]) -> Facts {

@@ -41,7 +41,7 @@ pub(super) async fn introspect(request: &ClientRequest<'_>) -> Result<Response<B
     let presented = Presented::Bearer(token);
     let Ok(verified) = snapshot
         .authenticators
-        .authenticate(&presented, caller)
+        .authenticate(&presented, true, caller)
         .await
     else {
         return Ok(inactive);

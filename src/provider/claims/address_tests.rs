@@ -13,7 +13,7 @@ fn seen(paths: ClaimPaths, path: &str, claims: Value) -> (Option<String>, bool) 
     };
     let header = HeaderSource::Claim(path.to_owned());
     let rules = ClaimRules::new(&config, ClaimNames::standard(), &[&header]);
-    let identity = rules.identity(&object(claims)).unwrap();
+    let identity = rules.identity_with(&object(claims), Vec::new()).unwrap();
     let shown = identity.claims.first().map(|(_, text)| text.to_string());
     (shown, !identity.memberships.is_empty())
 }

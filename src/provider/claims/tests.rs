@@ -29,7 +29,9 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
 }
 
 fn identity(value: Value) -> Identity {
-    rules("groups", &[], &[]).identity(&object(value)).unwrap()
+    rules("groups", &[], &[])
+        .identity_with(&object(value), Vec::new())
+        .unwrap()
 }
 
 fn email(email: &Value, verified: &Value) -> Option<String> {
@@ -70,7 +72,7 @@ fn without_a_usable_subject_there_is_nobody() {
         json!({ "sub": ["a"] }),
         json!({ "sub": true }),
     ] {
-        let result = rules("groups", &[], &[]).identity(&object(bad.clone()));
+        let result = rules("groups", &[], &[]).identity_with(&object(bad.clone()), Vec::new());
         assert_eq!(result, Err(ClaimError::Subject), "{bad}");
     }
     assert_eq!(
@@ -167,7 +169,9 @@ fn paths_reach_keys_indices_and_keys_with_dots() {
 fn groups_come_in_three_shapes() {
     let groups = |claim: Value| -> Vec<String> {
         let claims = object(json!({ "sub": "1", "x": { "roles": claim } }));
-        let identity = rules("x.roles", &[], &[]).identity(&claims).unwrap();
+        let identity = rules("x.roles", &[], &[])
+            .identity_with(&claims, Vec::new())
+            .unwrap();
         identity.groups.iter().map(ToString::to_string).collect()
     };
     assert_eq!(
@@ -187,7 +191,7 @@ fn many_groups_are_cut_and_counted_but_never_those_that_matter() {
     let many: Vec<String> = (0..1000).map(|number| format!("group-{number}")).collect();
     let claims = object(json!({ "sub": "1", "groups": many }));
     let identity = rules("groups", &[], &["group-999"])
-        .identity(&claims)
+        .identity_with(&claims, Vec::new())
         .unwrap();
     let bytes: usize = identity.groups.iter().map(|group| group.len()).sum();
     assert!(bytes <= Room::default().groups && identity.groups.len() > 600);
@@ -201,7 +205,9 @@ fn many_groups_are_cut_and_counted_but_never_those_that_matter() {
         .collect();
     let entries: Vec<&str> = named.iter().map(String::as_str).collect();
     let claims = object(json!({ "sub": "1", "groups": named }));
-    let identity = rules("groups", &[], &entries).identity(&claims).unwrap();
+    let identity = rules("groups", &[], &entries)
+        .identity_with(&claims, Vec::new())
+        .unwrap();
     assert_eq!(
         (identity.groups.len(), identity.notes.omitted_groups),
         (100, 0)
@@ -218,7 +224,7 @@ fn a_store_has_room_for_all() {
     let rules = ClaimRules::new(&config, ClaimNames::standard(), &[&header]);
     let many: Vec<String> = (0..2000).map(|number| format!("group-{number}")).collect();
     let claims = object(json!({ "sub": "1", "groups": many, "long": "x".repeat(100_000) }));
-    let identity = rules.identity(&claims).unwrap();
+    let identity = rules.identity_with(&claims, Vec::new()).unwrap();
     assert_eq!(identity.groups.len(), 2000);
     assert_eq!(identity.claims[0].1.len(), 100_000);
     assert_eq!(identity.notes, Notes::default());
@@ -228,7 +234,9 @@ fn a_store_has_room_for_all() {
 fn what_is_no_name_is_counted() {
     let groups = json!(["a", null, "", "b\n", { "c": 1 }, "x".repeat(1_025)]);
     let claims = object(json!({ "sub": "1", "groups": groups }));
-    let identity = rules("groups", &[], &[]).identity(&claims).unwrap();
+    let identity = rules("groups", &[], &[])
+        .identity_with(&claims, Vec::new())
+        .unwrap();
     assert_eq!(
         (identity.groups.len(), identity.notes.omitted_groups),
         (1, 3)
@@ -240,7 +248,7 @@ fn claims_that_do_not_fit_are_named() {
     let claims =
         object(json!({ "sub": "1", "a": "x".repeat(5_000), "b": "y".repeat(5_000), "c": "z" }));
     let identity = rules("groups", &["a", "b", "c"], &[])
-        .identity(&claims)
+        .identity_with(&claims, Vec::new())
         .unwrap();
     let carried: Vec<&str> = identity
         .claims
@@ -260,7 +268,9 @@ fn wanted_claims_become_text() {
     let wanted = [
         "level", "id", "staff?", "a.b", "a.b.1", "bad", "none", "missing", "id",
     ];
-    let identity = rules("groups", &wanted, &[]).identity(&claims).unwrap();
+    let identity = rules("groups", &wanted, &[])
+        .identity_with(&claims, Vec::new())
+        .unwrap();
     let claims: Vec<(&str, &str)> = identity
         .claims
         .iter()
@@ -285,7 +295,7 @@ proptest! {
             "sub": subject, "email": email, "email_verified": true, "name": name,
             "preferred_username": name, "picture": name, "groups": [group], "a": { "a": [name] },
         }));
-        if let Ok(identity) = rules("groups", &[&path], &[]).identity(&claims) {
+        if let Ok(identity) = rules("groups", &[&path], &[]).identity_with(&claims, Vec::new()) {
             let texts = [&identity.login, &identity.email, &identity.name, &identity.picture];
             let texts = texts.into_iter().flatten().chain([&identity.subject]);
             let texts = texts.chain(&identity.groups).chain(identity.claims.iter().map(|(_, text)| text));
@@ -309,7 +319,7 @@ fn kept_of(allow: Allow, claims: Value) -> Vec<(String, String)> {
         ..ProviderSettings::for_test("corp", "")
     };
     let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
-    let identity = rules.identity(&object(claims)).unwrap();
+    let identity = rules.identity_with(&object(claims), Vec::new()).unwrap();
     let pairs = identity.memberships.iter();
     pairs
         .map(|(key, entry)| (key.to_string(), entry.to_string()))
@@ -396,7 +406,7 @@ fn what_vouches_for_one_claim_vouches_for_no_other() {
             "blog": "ceo@corp.example", "": true,
         });
         let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
-        let identity = rules.identity(&object(claims)).unwrap();
+        let identity = rules.identity_with(&object(claims), Vec::new()).unwrap();
         identity.email.map(|email| email.to_string())
     };
     let moved = |email_verified: Option<&str>| ClaimPaths {

@@ -110,7 +110,7 @@ impl Oidc {
         let _place = self.bringers.try_acquire().map_err(crowded)?;
         let verified = self.with_keys(metadata, Caller::Stranger, |keys| {
             let verified = jose::verify(token, keys, &expected);
-            verified.map_err(|error| (SignedFlaw::Jwt(error).into(), error.may_be_rotation()))
+            verified.map_err(|error| (SignedFlaw::Jwt(error).into(), error.rotation()))
         });
         let verified = verified.await?;
         bearer.check(&verified).map_err(SignedFlaw::Jwt)?;
@@ -192,8 +192,8 @@ impl Oidc {
         self.with_keys(metadata, Caller::Login, |keys| {
             let answer = introspection::read_signed(response.body(), keys, &expected);
             answer.map_err(|error| {
-                let may_be_rotation = error.may_be_rotation();
-                (ProviderError::SignedAnswer(error), may_be_rotation)
+                let rotation = error.rotation();
+                (ProviderError::SignedAnswer(error), rotation)
             })
         })
         .await
@@ -227,7 +227,9 @@ impl Oidc {
         let expires_at = time(&claims, "exp");
         let is_client = bearer::settle_subject(&mut claims, self.vendor_profile.nameless);
         let asks = !is_client && scopes.iter().any(|scope| **scope == *"openid");
-        let identity = self.bearer_identity(metadata, claims, token, asks).await?;
+        let identity = self
+            .bearer_identity(metadata, claims, token, (is_client, asks))
+            .await?;
         Ok(Verified {
             identity,
             tokens: Tokens::default(),
@@ -238,6 +240,7 @@ impl Oidc {
             voucher: Voucher::of(Proof::Bearer),
             routes: None,
             grant: None,
+            opener: None,
         })
     }
 
@@ -248,7 +251,7 @@ impl Oidc {
         metadata: &Metadata,
         mut claims: Map<String, Value>,
         token: &str,
-        asks_userinfo: bool,
+        (is_client, asks_userinfo): (bool, bool),
     ) -> Result<Identity, ProviderError> {
         let is_nameless = !claims.contains_key("sub");
         if is_nameless {
@@ -265,7 +268,11 @@ impl Oidc {
             introspection::settle_name(&mut claims);
         }
         self.check_whole(&claims)?;
-        let mut identity = self.rules.identity_with(&claims, reported)?;
+        let mut identity = if is_client {
+            self.rules.client_with(&claims, reported)?
+        } else {
+            self.rules.identity_with(&claims, reported)?
+        };
         identity.notes.token_subject = token_subject;
         Ok(identity)
     }

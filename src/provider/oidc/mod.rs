@@ -22,7 +22,7 @@ mod verification;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use moka::sync::Cache;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -302,6 +302,11 @@ impl Provider for Oidc {
 
     fn matches_bearer(&self, token: &str, iss: Option<&str>) -> BearerMatch {
         self.bearer_match(token, iss)
+    }
+
+    fn is_meant_for_us(&self, claims: &Map<String, Value>) -> bool {
+        let bearer = self.bearer.as_ref();
+        bearer.is_some_and(|bearer| bearer.names_us(claims))
     }
 
     fn prove_bearer<'a>(

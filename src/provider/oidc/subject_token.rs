@@ -75,14 +75,16 @@ impl Oidc {
                 .map_err(|_| crowded(Call::Keys))?;
             self.with_keys(metadata, Caller::Stranger, |keys| {
                 let verified = id_token::verify(token, keys, &expected);
-                verified.map_err(|error| (error.into(), error.may_be_rotation()))
+                verified.map_err(|error| (error.into(), error.rotation()))
             })
             .await?
         };
         check_nobody_acts(&claims)?;
         let authentication = id_token::authentication(&claims);
         let provider_session = session_of(&claims);
-        let mut identity = self.bearer_identity(metadata, claims, token, false).await?;
+        let mut identity = self
+            .bearer_identity(metadata, claims, token, (false, false))
+            .await?;
         identity.authentication = authentication.no_later_than(now);
         Ok(Subject {
             identity,
@@ -135,7 +137,9 @@ impl Oidc {
         let asks = scopes.any(|scope| *scope == *"openid");
         // What is signed says what was so then; only what the provider is asked says what is so now.
         let known_at = issued_at.filter(|at| is_signed && !asks && *at < now);
-        let identity = self.bearer_identity(metadata, claims, token, asks).await?;
+        let identity = self
+            .bearer_identity(metadata, claims, token, (false, asks))
+            .await?;
         Ok(Subject {
             identity,
             issued_at,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    jose::{Algorithm, Audience, Caller, JwtError, KeySet, LEEWAY},
+    jose::{Algorithm, Audience, Caller, JwtError, KeySet, LEEWAY, Rotation},
     provider::{Call, Logout, ProviderError, http::HttpError, token_error::LogoutTokenError},
     tokens::GrantTokens,
 };
@@ -45,7 +45,7 @@ impl Oidc {
         };
         self.with_keys(metadata, Caller::Login, |keys| {
             let verified = id_token::verify(token, keys, &expected);
-            verified.map_err(|error| (error.into(), error.may_be_rotation()))
+            verified.map_err(|error| (error.into(), error.rotation()))
         })
         .await
     }
@@ -61,8 +61,8 @@ impl Oidc {
         self.with_keys(metadata, Caller::Login, |keys| {
             let verified = access_token::verify(token, keys, &signer);
             verified.map_err(|error| {
-                let may_be_rotation = error.may_be_rotation();
-                (ProviderError::AccessToken(error), may_be_rotation)
+                let rotation = error.rotation();
+                (ProviderError::AccessToken(error), rotation)
             })
         })
         .await
@@ -98,9 +98,11 @@ impl Oidc {
         let verified = self.with_keys(&metadata, Caller::Stranger, |keys| {
             let verified = logout_token::verify(token, keys, &signer, is_subject);
             verified.map_err(|error| {
-                let may_be_rotation =
-                    matches!(error, LogoutTokenError::Token(error) if error.may_be_rotation());
-                (error.into(), may_be_rotation)
+                let rotation = match error {
+                    LogoutTokenError::Token(error) => error.rotation(),
+                    _ => Rotation::None,
+                };
+                (error.into(), rotation)
             })
         });
         let verified = verified.await?;
@@ -128,22 +130,24 @@ impl Oidc {
         }
     }
 
-    /// Verifies with the provider's keys; once more with newer ones where the error says that they may help.
+    /// Verifies with the provider's keys; once more with newer ones where the error says that they may help. Where the key is missing and
+    /// newer ones cannot be had now, that is the error: of the token nobody can say anything.
     pub(super) async fn with_keys<T>(
         &self,
         metadata: &Metadata,
         caller: Caller,
-        verify: impl Fn(&KeySet) -> Result<T, (ProviderError, bool)> + Send + Sync,
+        verify: impl Fn(&KeySet) -> Result<T, (ProviderError, Rotation)> + Send + Sync,
     ) -> Result<T, ProviderError> {
         let keys = self.keys.keys(&metadata.jwks_uri, caller).await?;
-        let error = match verify(&keys) {
+        let (error, rotation) = match verify(&keys) {
             Ok(verified) => return Ok(verified),
-            Err((error, false)) => return Err(error),
-            Err((error, true)) => error,
+            Err((error, Rotation::None)) => return Err(error),
+            Err(failed) => failed,
         };
         match self.keys.newer(&metadata.jwks_uri, &keys, caller).await {
-            Some(keys) => verify(&keys).map_err(|(error, _)| error),
-            None => Err(error),
+            Ok(Some(keys)) => verify(&keys).map_err(|(error, _)| error),
+            Err(unavailable) if rotation == Rotation::KeyMissing => Err(unavailable),
+            Ok(None) | Err(_) => Err(error),
         }
     }
 }

@@ -66,6 +66,7 @@ impl<D: UserLookup> Rest<D> {
             voucher: Voucher::of(Proof::Bearer),
             routes: None,
             grant: None,
+            opener: None,
         })
     }
 
@@ -176,7 +177,7 @@ impl<D: UserLookup> Rest<D> {
             name = part;
         }
         answer.insert(name.to_owned(), value);
-        let mut identity = self.rules.identity(&answer)?;
+        let mut identity = self.rules.client_with(&answer, Vec::new())?;
         identity.subject = Text::from(subject);
         Ok(identity)
     }

@@ -4,7 +4,14 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use crate::{clock::Timestamp, identity::Identity, session::Session};
+use crate::{
+    clock::Timestamp,
+    identity::Identity,
+    session::{
+        Session,
+        opened::{API_TOKEN, CONFIGURED, EVERYBODYS, hex},
+    },
+};
 
 /// Whose sessions have ended. Names are hashes: a list of them says nothing of anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +24,7 @@ pub enum Target {
     ProviderSession([u8; 16]),
     /// All sessions.
     Everybody,
-    /// All access tokens of one grant; or those of one that a client has for itself.
+    /// All access tokens of one grant; or those of one that a client has for itself; or what one API token has opened.
     Grant([u8; 16]),
     /// All access tokens.
     AccessTokens,
@@ -72,6 +79,16 @@ impl Target {
         let identity = &session.identity;
         let sub = identity.notes.token_subject.as_deref()?;
         Some(Self::token_subject(&identity.provider, sub))
+    }
+
+    /// What all API tokens have opened that were made by then.
+    pub fn api_tokens() -> Self {
+        Self::provider_session(API_TOKEN, EVERYBODYS)
+    }
+
+    /// What a credential of the configuration has opened by then.
+    pub fn configured(id: [u8; 16]) -> Self {
+        Self::user(CONFIGURED, &hex(&id))
     }
 
     /// All sessions that rest on a session at the provider.

@@ -3,10 +3,14 @@
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{SOON, TABLE, bearer, becomes, home, list, make, signed_in};
-use crate::support::{House, ScriptedProvider, Upstream, ports, raw, redis::RedisServer};
+use crate::{
+    live,
+    support::{House, ScriptedProvider, Upstream, house::Plan, ports, raw, redis::RedisServer},
+};
 
 #[tokio::test]
 async fn the_owner_ends_one_or_all() {
@@ -48,6 +52,44 @@ async fn the_owner_ends_one_or_all() {
     let (left, _) = make(&browser, &json!({"name": "d"})).await;
     browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
     assert_eq!(bearer(house, &left, "/").await.status, StatusCode::OK);
+}
+
+/// An event stream of a program that comes with `token`.
+async fn stream(house: &House, token: &str) -> Incoming {
+    let browser = house.browser();
+    let request = browser.bare(Method::GET, "/_/events");
+    let authorization = format!("Bearer {token}");
+    let request = request.header("authorization", &authorization);
+    let mut body = request.begin().await.into_body();
+    live::next_event(&mut body).await.expect("an event");
+    body
+}
+
+/// What is open by a token ends with it, whoever ends it; what is open by another goes on, and so it does when its owner signs out.
+#[tokio::test]
+async fn what_a_token_has_opened_ends_with_it() {
+    let home = home(Plan::admin).await;
+    let house = &home.house;
+    let admin = house.admin_address();
+    let (browser, first, id) = signed_in(&home).await;
+    let (second, _) = make(&browser, &json!({"name": "b"})).await;
+    let (mut firsts, mut seconds) = (stream(house, &first).await, stream(house, &second).await);
+    let path = format!("/oauth2/account/tokens/{id}");
+    browser.fetch(Method::DELETE, &path).send().await;
+    live::broken_off(&mut firsts).await;
+    browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    for _ in 0..20 {
+        live::next_event(&mut seconds)
+            .await
+            .expect("the stream goes on");
+    }
+    operator(admin, "DELETE", "/tokens?user=script:ada-1815").await;
+    live::broken_off(&mut seconds).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let (_, third, _) = signed_in(&home).await;
+    let mut thirds = stream(house, &third).await;
+    operator(admin, "DELETE", "/tokens?all=true").await;
+    live::broken_off(&mut thirds).await;
 }
 
 async fn operator(address: std::net::SocketAddr, method: &str, target: &str) -> (u16, Value) {
@@ -139,11 +181,13 @@ async fn replicas_know_each_others_tokens_and_their_ends() {
     for told in ["ada-1815", &token[4..]] {
         assert!(!keys.contains(told), "{told}: {keys}");
     }
+    let mut open = stream(&two, &token).await;
     let ended = browser
         .fetch(Method::DELETE, &format!("/oauth2/account/tokens/{id}"))
         .send()
         .await;
     assert_eq!(ended.status, StatusCode::OK);
+    live::broken_off(&mut open).await;
     assert_eq!(
         bearer(&one, &token, "/").await.status,
         StatusCode::UNAUTHORIZED

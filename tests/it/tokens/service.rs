@@ -2,10 +2,17 @@
 
 use std::process::Command;
 
-use http::StatusCode;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use http::{Method, StatusCode};
 
 use super::{basic, bearer, with};
-use crate::support::{house, standard_with};
+use crate::{
+    live,
+    support::{house, standard_with},
+};
 
 /// A fresh token and its hash, as the program prints them.
 fn fresh() -> (String, String) {
@@ -64,11 +71,89 @@ async fn a_machine_is_known_by_its_token() {
     // Without [api_tokens] nobody makes any.
     let reply = house.browser().get("/oauth2/account/tokens").await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
-    // Taken out of the file, it is out.
+    // Taken out of the file, it is out, and so is what it has opened.
+    let browser = house.browser();
+    let request = browser.bare(Method::GET, "/_/events");
+    let request = request.header("authorization", &format!("Bearer {token}"));
+    let mut open = request.begin().await.into_body();
+    live::next_event(&mut open).await.expect("an event");
     house.rewrite("name = \"ci\"", "name = \"other\"");
     let (_, another) = fresh();
     house.rewrite(&hash, &another);
     house.process.signal("HUP");
     super::becomes(&house, &token, StatusCode::UNAUTHORIZED, super::SOON * 4).await;
+    live::broken_off(&mut open).await;
     assert!(!house.process.log().contains(&token[10..]));
+}
+
+/// A machine of the file comes with what no page can send by itself, and what was made for this gate.
+#[tokio::test]
+async fn a_machine_may_speak_to_an_mcp_server() {
+    let (token, hash) = fresh();
+    let table = format!(
+        "[issuer]\n[[service_tokens]]\nname = \"ci\"\nhash = \"{hash}\"\n\
+         [[routes]]\npath = \"/mcp/**\"\nmcp = true"
+    );
+    let (house, _upstream, _provider) = standard_with(|plan| plan.tables(&table)).await;
+    let reply = bearer(&house, &token, "/mcp/x").await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+/// However a token is written: by a public route no app sees it, and where somebody is asked for it is read to the letter.
+#[tokio::test]
+async fn no_app_sees_a_token_in_whatever_spelling() {
+    let (token, hash) = fresh();
+    let table = format!("[[service_tokens]]\nname = \"ci\"\nhash = \"{hash}\"");
+    let (house, upstream, _provider) =
+        standard_with(|plan| plan.tables(&table).route("/public/**", "public")).await;
+    let pair = format!("me:{token}?~");
+    for written in [
+        format!("Digest x, Bearer {token}"),
+        format!(", Bearer {token}"),
+        format!("Token token=\"{token}\""),
+        format!("Bearer=\"{token}\""),
+        format!("Basic {}", STANDARD.encode(&pair)),
+        format!("Basic {}", URL_SAFE_NO_PAD.encode(&pair)),
+    ] {
+        let seen = with(&house, &written, "/public/x").await.seen();
+        assert_eq!(seen.header("authorization"), None, "{written}");
+    }
+    let before = upstream.count();
+    for written in [
+        format!("Bearer\t{token}"),
+        format!("Bearer={token}"),
+        format!("Basic\t{}", STANDARD.encode(&pair)),
+    ] {
+        let reply = with(&house, &written, "/x").await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{written}");
+    }
+    assert_eq!(upstream.count(), before);
+}
+
+/// Who writes a token, or a secret, where its hash belongs reads what is wrong, and neither is in the report.
+#[test]
+fn a_token_where_its_hash_belongs_is_not_shown() {
+    let (token, _) = fresh();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("sidegate.toml");
+    let text = format!(
+        "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n\
+         [session]\nsecret = \"{}\"\n[providers.hub]\ntype = \"github\"\nclient_id = \"a\"\n\
+         client_secret = \"b\"\nallow = \"anyone\"\n[[service_tokens]]\nname = \"ci\"\nhash = \"{token}\"\n\
+         [[service_tokens]]\nname = \"{token}!\"\n[issuer]\n[[issuer.clients]]\nid = \"x\"\n\
+         secret_hash = \"the whole secret\"\nredirect_uris = [\"https://x.example/\"]\n",
+        house::SECRET
+    );
+    std::fs::write(&config, text).expect("written");
+    let mut command = house::sidegate();
+    let checked = command.args(["check", "-c"]).arg(&config).output();
+    let checked = checked.expect("it runs");
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(!checked.status.success());
+    assert!(said.contains("and not the hash of one"), "{said}");
+    assert!(said.contains("`secret_hash` is no SHA-256"), "{said}");
+    assert!(
+        !said.contains(&token[4..20]) && !said.contains("the whole secret"),
+        "{said}"
+    );
 }

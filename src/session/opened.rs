@@ -1,0 +1,54 @@
+//! What a credential has opened, told as a session: so it ends as one does, and takes no more room where nothing ends. Pure.
+
+use std::fmt::Write as _;
+
+use super::Session;
+use crate::{
+    clock::Timestamp,
+    credential::{Opener, Verified},
+    identity::Identity,
+    text::Text,
+};
+
+/// What stands in the place of a provider's name, which holds no such sign.
+pub(super) const API_TOKEN: &str = "\0api_token";
+/// The same of credentials that the configuration names.
+pub(super) const CONFIGURED: &str = "\0configured";
+/// The session at the provider on which all API tokens rest, as it were.
+pub(super) const EVERYBODYS: &str = "everybody's";
+
+/// The session of what `verified` opens at `now`; none where nobody tells when it ends.
+pub(super) fn session(verified: &Verified, now: Timestamp) -> Option<Session> {
+    let Identity {
+        provider, subject, ..
+    } = &verified.identity;
+    if let Some(grant) = &verified.grant {
+        return Some(Session::of_grant(grant, verified.identity.clone()));
+    }
+    Some(match verified.opener? {
+        Opener::ApiToken { id, made_at } => {
+            // Not their own: it does not end with their sessions.
+            let owner = Identity::of(API_TOKEN, &format!("{provider}:{subject}"));
+            Session {
+                ends_at: verified.expires_at,
+                provider_session: Some(Text::from(EVERYBODYS)),
+                ..Session::begin(id, [0; 16], made_at, owner)
+            }
+        }
+        Opener::Configured(id) => {
+            Session::begin([0; 16], [0; 16], now, Identity::of(CONFIGURED, &hex(&id)))
+        }
+    })
+}
+
+/// Whether it is such a one, which lasts as long as it says itself, and not as long as sessions do.
+pub(super) fn is_one(session: &Session) -> bool {
+    matches!(&*session.identity.provider, API_TOKEN | CONFIGURED)
+}
+
+pub(super) fn hex(id: &[u8; 16]) -> String {
+    id.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
