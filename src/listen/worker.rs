@@ -196,15 +196,15 @@ fn current(
     }
 }
 
-async fn run(config: WorkerConfig, mut inbox: Inbox) {
-    let mut grace = config.grace;
-    let tunnels = Tunnels::default();
-    let sends = SendQueue::default();
-    tokio::spawn(sends.clone().run());
-    let cut = CancellationToken::new();
+fn worker(
+    config: WorkerConfig,
+    tunnels: &Tunnels,
+    sends: SendQueue,
+    cut: CancellationToken,
+) -> Worker {
     let metrics = Arc::clone(&config.snapshot.metrics);
-    let worker = Arc::new(Worker {
-        current: ArcSwap::from_pointee(current(config, None, &tunnels, &sends)),
+    Worker {
+        current: ArcSwap::from_pointee(current(config, None, tunnels, &sends)),
         recorder: metrics.recorder(),
         metrics,
         http1: http1::protocol(),
@@ -213,8 +213,17 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
         crowded: Throttled::new(LOG_EVERY),
         refused_certificate: Throttled::new(LOG_EVERY),
         nameless_certificate: Throttled::new(LOG_EVERY),
-        cut: cut.clone(),
-    });
+        cut,
+    }
+}
+
+async fn run(config: WorkerConfig, mut inbox: Inbox) {
+    let mut grace = config.grace;
+    let tunnels = Tunnels::default();
+    let sends = SendQueue::default();
+    tokio::spawn(sends.clone().run());
+    let cut = CancellationToken::new();
+    let worker = Arc::new(worker(config, &tunnels, sends, cut.clone()));
     let swept = Arc::clone(&worker);
     let sweeper = tokio::spawn(async move {
         loop {
