@@ -59,9 +59,9 @@ impl SendQueue {
         poll_fn(|context| {
             self.0.sender.register(context.waker());
             self.send_all();
-            Poll::Pending
+            Poll::<()>::Pending
         })
-        .await
+        .await;
     }
 
     /// Sends what is queued.

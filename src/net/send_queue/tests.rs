@@ -155,8 +155,8 @@ proptest! {
             let queue = running();
             let (mut near, mut far) = pair(&queue).await;
             let mut expected = Vec::new();
-            for (number, (length, _, _)) in pieces.iter().enumerate() {
-                expected.extend(std::iter::repeat_n(number as u8, *length));
+            for (number, (length, _, _)) in (0_u8..).zip(&pieces) {
+                expected.extend(std::iter::repeat_n(number, *length));
             }
             let reader = tokio::spawn(async move {
                 let mut read = Vec::new();
@@ -168,8 +168,8 @@ proptest! {
                     }
                 }
             });
-            for (number, (length, is_vectored, pause)) in pieces.iter().enumerate() {
-                let piece = vec![number as u8; *length];
+            for (number, (length, is_vectored, pause)) in (0_u8..).zip(&pieces) {
+                let piece = vec![number; *length];
                 let mut rest = &piece[..];
                 while !rest.is_empty() {
                     let written = if *is_vectored {
