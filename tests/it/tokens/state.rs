@@ -59,13 +59,12 @@ async fn a_damaged_file_is_told_and_nothing_starts() {
     home.house.process.ended(Duration::from_secs(20)).await;
     let path = home.folder.path().join("state/state.redb");
     let whole = std::fs::read(&path).expect("read");
-    let mut told = 0;
-    for page in 1..16 {
+    let mut is_told = false;
+    // Until it is one that has to be read.
+    for page in 1..whole.len() / 4096 {
         let mut bytes = whole.clone();
-        let Some(page) = bytes.chunks_exact_mut(4096).nth(page) else {
-            break;
-        };
-        if page.iter().all(|byte| *byte == 0) {
+        let page = &mut bytes[page * 4096..][..4096];
+        if is_told || page.iter().all(|byte| *byte == 0) {
             continue;
         }
         page.fill(0);
@@ -87,9 +86,9 @@ async fn a_damaged_file_is_told_and_nothing_starts() {
         process.ended(Duration::from_secs(20)).await;
         let log = process.whole_log();
         assert!(!log.contains("panicked"), "{log}");
-        told += usize::from(log.contains("is damaged"));
+        is_told = log.contains("is damaged");
     }
-    assert!(told > 0);
+    assert!(is_told);
 }
 
 #[tokio::test]
