@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Builder, Database, DatabaseError, backends::FileBackend};
+use redb::{Builder, Database, DatabaseError, StorageError, backends::FileBackend};
 
 use super::damage;
 use crate::random;
@@ -102,6 +102,9 @@ fn database(file: fs::File, path: &Path) -> Result<Database, OpenError> {
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             OpenError::InUse(path.to_owned())
+        }
+        DatabaseError::Storage(StorageError::Corrupted(said)) => {
+            OpenError::Damaged(path.to_owned(), said)
         }
         error => OpenError::Unusable(path.to_owned(), error.to_string()),
     })

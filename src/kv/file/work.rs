@@ -187,6 +187,9 @@ impl Disk {
         let done = damage::caught(work);
         let done = done.map_err(|said| self.give_up(said, self.database.swap(None)))?;
         done.map_err(|error| {
+            if let redb::Error::Corrupted(said) = error {
+                return self.give_up(said, self.database.swap(None));
+            }
             // It writes once more when it is dropped, if it can.
             let _ = damage::caught(|| drop(self.database.swap(None)));
             tracing::error!(path = %self.path.display(), %error, "the state cannot be read or written");
