@@ -24,7 +24,7 @@ use crate::{net::send_queue::QueuedSocket, observe::metrics::OpenConnection};
 
 /// The size of the first read; later reads may be larger.
 const FIRST_READ: usize = 8 * 1024;
-/// Buffer space that an idle connection keeps.
+/// Buffer space that a connection keeps for its next request, until it has idled for some seconds.
 const KEPT_ROOM: usize = 16 * 1024;
 /// Interim answers before the final one (RFC 9110 §15.2).
 const MAX_INTERIM: u8 = 16;
@@ -206,6 +206,13 @@ impl Connection {
         Settled::Ready
     }
 
+    /// It idles longer than a pause between requests: after a burst there are hundreds, and their buffers would be kept for
+    /// nobody.
+    pub(super) fn rest(&mut self) {
+        self.input = BytesMut::new();
+        self.output = Vec::new();
+    }
+
     /// An empty buffer, with the room of the last one that was left here.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
@@ -374,6 +381,31 @@ mod tests {
             assert_eq!(connection.idleness(), Idleness::Quiet, "not heard yet");
             let (_, idleness) = connection.idleness_now();
             assert_eq!(idleness, Idleness::of(last));
+        }
+    }
+
+    /// Hundreds idle after a burst.
+    #[tokio::test]
+    async fn one_that_rests_keeps_no_buffers_and_serves_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let open = metrics::Upstream::default().open();
+        let mut connection = Connection::new(Stream::Tcp(stream), Instant::now(), open);
+        for _ in 0..2 {
+            peer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            let head = poll_fn(|context| connection.poll_head(context, false)).await;
+            assert_eq!(head.unwrap().status, 204);
+            connection.leave_output(Vec::with_capacity(64));
+            assert_eq!(connection.settle(), Settled::Ready);
+            assert!(connection.input.capacity() > 0);
+            connection.rest();
+            assert_eq!(
+                connection.input.capacity() + connection.output.capacity(),
+                0
+            );
         }
     }
 }

@@ -142,8 +142,8 @@ impl Pool {
         })
     }
 
-    /// Closes what has idled for too long, is too old, or was closed at the other end. Called now and then by the
-    /// worker.
+    /// Closes what has idled for too long, is too old, or was closed at the other end; what has idled since the last
+    /// time keeps no buffers. Called now and then by the worker.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         if !self.backend.trusts() {
@@ -154,6 +154,9 @@ impl Pool {
         }
         let mut has_unsolicited = false;
         self.lock().retain_mut(|idle| {
+            if idle.since.is_some() {
+                idle.connection.rest();
+            }
             let since = *idle.since.get_or_insert(now);
             let is_young =
                 now.duration_since(since) < IDLE_LIFETIME && !idle.connection.is_expired(now);

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::admission::Place;
+use super::{admission::Place, socket::Unbound};
 use crate::net::send_queue::QueuedSocket;
 
 /// Gathered writes up to this size are copied into one piece: copying a few hundred bytes costs less than gathering them in the
@@ -28,13 +28,20 @@ use crate::net::send_queue::QueuedSocket;
 const SMALL: usize = 1024;
 
 /// A socket that can be waited for without a buffer.
-pub(super) trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(super) trait ClientSocket:
+    AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static
+{
     /// Ready when a read may give something: bytes, the end or an error.
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Ready when everything is sent: for whoever does not come back to ask.
     fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_flush(context)
+    }
+
+    /// Takes it out of the runtime. Given back as it is where there is more to it than a socket of the system.
+    fn unbind(self) -> Result<io::Result<Unbound>, Self> {
+        Err(self)
     }
 }
 
@@ -52,11 +59,20 @@ impl ClientSocket for QueuedSocket {
     fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_sent(self, context)
     }
+
+    fn unbind(self) -> Result<io::Result<Unbound>, Self> {
+        self.into_stream()
+            .map(|stream| stream.into_std().map(Unbound::Tcp))
+    }
 }
 
 impl ClientSocket for UnixStream {
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(context)
+    }
+
+    fn unbind(self) -> Result<io::Result<Unbound>, Self> {
+        Ok(self.into_std().map(Unbound::Unix))
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -21,8 +22,11 @@ use super::{
     client_io::ClientSocket,
     context::Worker,
     ended::Ended,
-    http1::{self, Parked},
-    http2, proxied,
+    http1::{self, Parked, Served},
+    http2,
+    lot::Guest,
+    proxied,
+    seat::Seat,
     service::Requests,
     socket::Stream,
 };
@@ -41,25 +45,85 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 4 * 1024;
 
 /// What serves a connection that has said what it speaks.
-type Serving = Pin<Box<dyn Future<Output = Ended> + Send>>;
+type Serving = Pin<Box<dyn Future<Output = Served> + Send>>;
 
-/// Serves one connection to its end. In two boxes, one after the other: what is needed before the first request is gone with
-/// it, so that a connection which is idle later holds a few hundred bytes.
+/// Serves one connection until it ends or is idle. In two boxes, one after the other: what is needed before the first request
+/// is gone with it, so that a connection over TLS which is idle later holds a few hundred bytes.
 pub(super) async fn serve(
     worker: Arc<Worker>,
     stream: Stream,
     address: Option<SocketAddr>,
     is_proxied: bool,
-    place: Place,
+    seat: Seat,
 ) {
     let mut client = address.map(|address| address.ip().to_canonical());
-    let observer = Arc::clone(&worker);
-    let opened = Box::pin(open(worker, stream, &mut client, is_proxied, place)).await;
-    let ended = match opened {
+    let place = seat.place.clone();
+    let opening = open(Arc::clone(&worker), stream, &mut client, is_proxied, place);
+    let opened = Box::pin(opening).await;
+    let served = match opened {
         Ok(serving) => serving.await,
-        Err(ended) => ended,
+        Err(ended) => Served::Ended(ended),
     };
-    report(&ended, client, &observer);
+    park_or_report(&worker, served, client, is_proxied, seat);
+}
+
+/// Serves on a connection that was idle, until it ends or is idle again.
+pub(super) async fn resume(worker: Arc<Worker>, guest: Guest) {
+    let Guest {
+        socket,
+        client,
+        is_proxied,
+        seat,
+    } = guest;
+    let place = seat.place.clone();
+    // What is parked is not TLS.
+    let peer = Peer::new(client, false).behind_proxy(is_proxied);
+    let requests = Requests::new(Arc::clone(&worker), peer, place.requests());
+    let first = Bytes::new();
+    let serving: io::Result<Serving> = socket.into_stream().map(|stream| match stream {
+        Stream::Tcp(stream) => {
+            let socket = queued(&worker, stream);
+            Box::pin(http1::serve(requests, socket, first, place)) as _
+        }
+        Stream::Unix(stream) => Box::pin(http1::serve(requests, stream, first, place)) as _,
+    });
+    let served = match serving {
+        Ok(serving) => serving.await,
+        Err(error) => Served::Ended(Ended::Lost(error)),
+    };
+    park_or_report(&worker, served, client, is_proxied, seat);
+}
+
+/// What is sent on it waits for what else the worker sends.
+fn queued(worker: &Worker, stream: TcpStream) -> QueuedSocket {
+    QueuedSocket::new(TcpSocket::new(stream), worker.sends.clone())
+}
+
+/// Has a connection wait for its next request, or says how it ended.
+fn park_or_report(
+    worker: &Worker,
+    served: Served,
+    client: Option<IpAddr>,
+    is_proxied: bool,
+    seat: Seat,
+) {
+    let ended = match served {
+        Served::Ended(ended) => ended,
+        Served::Idle(socket) => {
+            let guest = Guest {
+                socket,
+                client,
+                is_proxied,
+                seat,
+            };
+            let limit = worker.limits().keep_alive_timeout;
+            match worker.lot.park(guest, limit) {
+                Ok(()) => return,
+                Err((_, error)) => Ended::Lost(error),
+            }
+        }
+    };
+    report(&ended, client, worker);
 }
 
 /// Waits for what comes before the first request. `client` becomes whom a proxy speaks for.
@@ -84,17 +148,16 @@ async fn open(
     let (tls, rules) = worker.current().tls();
     let peer = Peer::new(*client, tls.is_some()).behind_proxy(is_proxied);
     // Boxed, so that a connection without TLS does not keep its size.
-    let queued = |stream| QueuedSocket::new(TcpSocket::new(stream), worker.sends.clone());
     match (stream, tls) {
         (Stream::Tcp(stream), Some(tls)) => {
-            let socket = queued(stream);
+            let socket = queued(&worker, stream);
             Box::pin(open_tls(worker, (&tls, rules), socket, peer, place)).await
         }
         (Stream::Unix(stream), Some(tls)) => {
             Box::pin(open_tls(worker, (&tls, rules), stream, peer, place)).await
         }
         (Stream::Tcp(stream), None) => {
-            let socket = queued(stream);
+            let socket = queued(&worker, stream);
             open_http(worker, socket, peer, place).await
         }
         (Stream::Unix(stream), None) => open_http(worker, stream, peer, place).await,
@@ -135,7 +198,8 @@ async fn refuse(stream: Stream) {
     }
 }
 
-fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
+/// Says how a connection ended, to whom it concerns.
+pub(super) fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
     if let Some(limit) = ended.limit() {
         worker.metrics.limits.hit(limit);
     }
@@ -249,7 +313,8 @@ async fn open_http<S: ClientSocket>(
     let (socket, first, is_http2) = begin(socket, &place, &worker.limits()).await?;
     let requests = Requests::new(worker, peer, place.requests());
     Ok(if is_http2 {
-        Box::pin(http2::serve(&requests, socket, first, place))
+        let serving = http2::serve(&requests, socket, first, place);
+        Box::pin(async move { Served::Ended(serving.await) })
     } else {
         Box::pin(http1::serve(requests, socket, first, place))
     })

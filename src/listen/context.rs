@@ -7,6 +7,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::lot::Lot;
 use crate::{
     certificate::Rules,
     gate::Gate,
@@ -23,6 +24,8 @@ pub(super) struct Worker {
     pub(super) http1: hyper::server::conn::http1::Builder,
     /// What waits to be sent, to clients and to apps.
     pub(super) sends: SendQueue,
+    /// Its idle connections.
+    pub(super) lot: Lot,
     /// Tells of connections without the header that their listener requires.
     pub(super) misread: Throttled,
     /// Tells of connections that were refused once a proxy had said whose they are.

@@ -3,9 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use super::control::{Command, Control};
+
+/// How long idle connections are still served after a stop has begun: a request may be on its way to them.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// One worker's open connections.
 #[derive(Default)]

@@ -1,5 +1,6 @@
-//! HTTP/1.1 on one connection. Between requests hyper gives the socket back, so that an idle connection costs a socket and a few
-//! words, without hyper's buffers.
+//! HTTP/1.1 on one connection. Between requests hyper gives the socket back. It goes to the worker's parking lot, so that an
+//! idle connection is no task. Only what cannot leave its task waits there: TLS, and a connection to the app that belongs to this
+//! client.
 
 use std::{
     pin::Pin,
@@ -17,8 +18,10 @@ use super::{
     admission::Place,
     client_io::{ClientIo, ClientSocket, IoState},
     control::Command,
+    drain::LINGER,
     ended::Ended,
     service::Requests,
+    socket::Unbound,
 };
 use crate::{forward::ClientConnection, limits::Limits, timer::Alarm};
 
@@ -30,8 +33,6 @@ const MAX_FIELDS: usize = 200;
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How often a connection with a running request is checked.
 const BUSY_TICK: Duration = Duration::from_secs(5);
-/// How long idle connections are still served after a stop has begun: a request may be on its way to them.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// How HTTP/1.1 is spoken; the same for every connection.
 pub(super) fn protocol() -> Builder {
@@ -44,7 +45,14 @@ pub(super) fn protocol() -> Builder {
     builder
 }
 
-/// Serves a connection to its end. `first` was read from it already.
+/// How serving came to its end.
+pub(super) enum Served {
+    Ended(Ended),
+    /// It waits for its next request, and needs no task for that.
+    Idle(Unbound),
+}
+
+/// Serves a connection until it ends or is idle. `first` was read from it already.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` keeps what it is given twice, and idle connections are many"
@@ -54,32 +62,34 @@ pub(super) fn serve<S: ClientSocket>(
     mut socket: S,
     mut first: Bytes,
     place: Place,
-) -> impl Future<Output = Ended> + Send {
+) -> impl Future<Output = Served> + Send {
     async move {
-        let limits = requests.worker.limits();
         let mut is_draining = false;
         loop {
             is_draining |= place.control().get() != Command::Serve;
             // In a box of its own, so that an idle connection does not keep its size.
             let driver = Driver::boxed(&requests, socket, first, &place, is_draining);
             match driver.await {
-                Stopped::Ended(ended) => return ended,
+                Stopped::Ended(ended) => return Served::Ended(ended),
                 Stopped::Idle(idle_socket, rest) => (socket, first) = (idle_socket, rest),
             }
             place.set_idle();
             if !first.is_empty() {
                 continue;
             }
+            // A connection to the app that is this client's own would be lost with `requests`.
+            if !requests.connection.is_bound() {
+                match socket.unbind() {
+                    Ok(Ok(idle)) => return Served::Idle(idle),
+                    Ok(Err(error)) => return Served::Ended(Ended::Lost(error)),
+                    Err(kept) => socket = kept,
+                }
+            }
             requests.rest();
-            let parked = park(
-                &mut socket,
-                &place,
-                limits.keep_alive_timeout,
-                &mut is_draining,
-            );
-            match parked.await {
+            let limit = requests.worker.limits().keep_alive_timeout;
+            match park(&mut socket, &place, limit, &mut is_draining).await {
                 Parked::Readable => {}
-                Parked::Ended(ended) => return ended,
+                Parked::Ended(ended) => return Served::Ended(ended),
             }
         }
     }

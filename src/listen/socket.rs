@@ -4,7 +4,10 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr},
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -148,6 +151,31 @@ impl Accepted {
             Self::Tcp(stream, peer) => (Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)),
             Self::Unix(stream) => (Stream::Unix(UnixStream::from_std(stream)?), None),
         })
+    }
+}
+
+/// A connection that no runtime knows of.
+pub(super) enum Unbound {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Unbound {
+    /// Binds to the current runtime.
+    pub(super) fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+impl AsFd for Unbound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 

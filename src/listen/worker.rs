@@ -29,6 +29,8 @@ use super::{
     context::{Current, Worker},
     drain::Drain,
     http1, http2,
+    lot::{Departure, Lot},
+    seat::Seat,
     socket::Accepted,
 };
 use crate::{
@@ -102,9 +104,13 @@ impl Handle {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let lot = {
+            let _inside = runtime.enter();
+            Lot::new()?
+        };
         let thread = thread::Builder::new()
             .name(format!("worker-{number}"))
-            .spawn(move || runtime.block_on(run(config, inbox)))?;
+            .spawn(move || runtime.block_on(run(config, inbox, lot)))?;
         Ok(Self {
             queue,
             adoptions,
@@ -200,6 +206,7 @@ fn worker(
     config: WorkerConfig,
     tunnels: &Tunnels,
     sends: SendQueue,
+    lot: Lot,
     cut: CancellationToken,
 ) -> Worker {
     let metrics = Arc::clone(&config.snapshot.metrics);
@@ -209,6 +216,7 @@ fn worker(
         metrics,
         http1: http1::protocol(),
         sends,
+        lot,
         misread: Throttled::new(LOG_EVERY),
         crowded: Throttled::new(LOG_EVERY),
         refused_certificate: Throttled::new(LOG_EVERY),
@@ -217,13 +225,13 @@ fn worker(
     }
 }
 
-async fn run(config: WorkerConfig, mut inbox: Inbox) {
+async fn run(config: WorkerConfig, mut inbox: Inbox, lot: Lot) {
     let mut grace = config.grace;
     let tunnels = Tunnels::default();
     let sends = SendQueue::default();
     tokio::spawn(sends.clone().run());
     let cut = CancellationToken::new();
-    let worker = Arc::new(worker(config, &tunnels, sends, cut.clone()));
+    let worker = Arc::new(worker(config, &tunnels, sends, lot, cut.clone()));
     let swept = Arc::clone(&worker);
     let sweeper = tokio::spawn(async move {
         loop {
@@ -233,6 +241,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
             }
         }
     });
+    let watcher = tokio::spawn(watch(Arc::clone(&worker)));
 
     let drain = Arc::<Drain>::default();
     let connections = TaskTracker::new();
@@ -262,15 +271,11 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
                 None => break,
             },
         };
-        let counted = Counted(Arc::clone(&inbox.open));
+        let seat = Seat::new(place, &drain, &inbox.open, &connections);
         match socket.into_stream() {
             Ok((stream, address)) => {
                 let worker = Arc::clone(&worker);
-                let registration = drain.register(place.control());
-                connections.spawn(async move {
-                    connection::serve(worker, stream, address, is_proxied, place).await;
-                    drop((registration, counted));
-                });
+                tokio::spawn(connection::serve(worker, stream, address, is_proxied, seat));
             }
             Err(error) => tracing::debug!(%error, "connection lost"),
         }
@@ -290,16 +295,21 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
         );
     }
     sweeper.abort();
+    watcher.abort();
     cutter.abort();
     // The task that sends ends with the runtime.
     worker.sends.send_all();
 }
 
-/// Counts a connection down when it ends, however it ends.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+/// Serves those on who leave the parking lot.
+async fn watch(worker: Arc<Worker>) {
+    loop {
+        worker.lot.wait().await;
+        worker.lot.let_go(|guest, departure| match departure {
+            Departure::Readable => {
+                tokio::spawn(connection::resume(Arc::clone(&worker), guest));
+            }
+            Departure::Ended(ended) => connection::report(&ended, guest.client, &worker),
+        });
     }
 }

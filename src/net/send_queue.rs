@@ -16,7 +16,10 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 use super::tcp_socket::TcpSocket;
 
@@ -174,6 +177,16 @@ impl QueuedSocket {
     pub fn into_socket(self) -> TcpSocket {
         self.leave_queue();
         self.socket
+    }
+
+    /// The socket as the runtime has it; what it has in the queue is sent.
+    ///
+    /// # Errors
+    /// Gives it back where the kernel does not take that, or somebody else holds the socket.
+    pub fn into_stream(self) -> Result<TcpStream, Self> {
+        let queue = self.queue.clone();
+        let stream = self.into_socket().into_stream();
+        stream.map_err(|socket| Self::new(socket, queue))
     }
 
     /// Queues `bytes`, where they are few. Whether they are.

@@ -99,6 +99,25 @@ async fn the_address_that_is_told_is_the_peer_for_all_that_follows() {
     }
 }
 
+/// Between two requests the connection rests, and whose it is stays known.
+#[tokio::test]
+async fn the_peer_is_the_same_after_a_pause() {
+    let (_house, behind, upstream) = proxied(|plan| plan).await;
+    let mut stream: Stream = Box::new(TcpStream::connect(behind).await.expect("accepted"));
+    let header = b"PROXY TCP4 203.0.113.7 192.0.2.9 51234 443\r\n";
+    stream.write_all(header).await.expect("sent");
+    for pause in [0, 3_000] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let before = upstream.count();
+        let request = b"GET /inside/x HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request).await.expect("sent");
+        let answer = raw::read_until(&mut stream, "}", Duration::from_secs(15)).await;
+        assert_eq!(raw::status(&answer), 200, "{answer}");
+        let seen = upstream.seen().remove(before);
+        assert_eq!(seen.header("x-forwarded-for"), Some("203.0.113.7"));
+    }
+}
+
 #[tokio::test]
 async fn what_comes_without_a_header_is_closed_and_said_in_the_log() {
     let (mut house, behind, upstream) = proxied(|plan| plan).await;

@@ -5,6 +5,7 @@ mod connections;
 mod documented;
 mod http2;
 mod malformed;
+mod parked;
 mod parking;
 mod stop;
 mod times;

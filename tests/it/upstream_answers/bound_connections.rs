@@ -79,8 +79,9 @@ async fn who_logged_in_on_a_connection_is_nobody_else() {
         401,
         "bob is answered as ada: {answer}"
     );
-    // The connection is still ada's, who says nothing more of who she is.
-    for _ in 0..3 {
+    // The connection is still ada's, who says nothing more of who she is: also after a pause that makes others rest.
+    for pause in [0, 0, 3_000] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         let answer = ask(&mut ada, "").await;
         assert_eq!(raw::status(&answer), 200, "{answer}");
     }
