@@ -63,7 +63,8 @@ pub(super) struct Lot {
 
 #[derive(Default)]
 struct Guests {
-    parked: BTreeMap<Ticket, Guest>,
+    /// In boxes: nodes of their size would lie scattered over what a burst of busy connections has left.
+    parked: BTreeMap<Ticket, Box<Guest>>,
     next: u64,
 }
 
@@ -101,7 +102,7 @@ impl Lot {
             return Err((guest, error.into()));
         }
         guests.next += 1;
-        guests.parked.insert(ticket, guest);
+        guests.parked.insert(ticket, Box::new(guest));
         let is_next = guests.first() == Some(ticket);
         drop(guests);
         if is_next {
@@ -194,7 +195,7 @@ impl Lot {
         let guest = self.lock().parked.remove(&ticket)?;
         // It fails only for what is not watched.
         let _ = epoll::delete(self.epoll.get_ref(), &guest.socket);
-        Some(guest)
+        Some(*guest)
     }
 
     fn lock(&self) -> MutexGuard<'_, Guests> {
