@@ -8,7 +8,7 @@ use crate::limits::Limits;
 const RESERVED_FILES: u64 = 64;
 /// Descriptors of one client connection: its own, and one to the upstream while it has a request there.
 const FILES_PER_CONNECTION: u64 = 2;
-/// Memory that one client connection may need. An idle one takes 1 KB; this is one with a request under way, which
+/// Memory that one client connection may need. An idle one takes 1 to 2 KB; this is one with a request under way, which
 /// has buffers on both sides.
 const BYTES_PER_CONNECTION: u64 = 64 * 1024;
 /// The smallest number of connections, whatever the limits say.
