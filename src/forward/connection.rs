@@ -393,7 +393,8 @@ mod tests {
             .unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let open = metrics::Upstream::default().open();
-        let mut connection = Connection::new(Stream::Tcp(stream), Instant::now(), open);
+        let stream = Stream::Tcp(TcpSocket::new(stream));
+        let mut connection = Connection::new(stream, None, Instant::now(), open);
         for _ in 0..2 {
             peer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
             let head = poll_fn(|context| connection.poll_head(context, false)).await;
