@@ -148,11 +148,7 @@ async fn a_unix_socket_waits_as_any_other() {
         assert_eq!(ask(&mut stream).await, 200);
         sleep(PAUSE).await;
     }
-    for _ in 0..2 {
-        assert_eq!(ask(&mut house.connect().await).await, 200);
-    }
-    assert_eq!(ask(&mut stream).await, 200, "the others had gone");
-    sleep(PAUSE).await;
+    // As many as there may be: it makes room.
     let mut others = [house.connect().await, house.connect().await];
     for other in &mut others {
         assert_eq!(ask(other).await, 200);
