@@ -20,13 +20,13 @@ use super::{
     NO_ROOM,
     admission::{Full, Place},
     client_io::ClientSocket,
+    connection_guard::ConnectionGuard,
     context::Worker,
     ended::Ended,
     http1::{self, Parked, Served},
     http2,
-    lot::Guest,
+    idle::IdleConnection,
     proxied,
-    seat::Seat,
     service::Requests,
     socket::Stream,
 };
@@ -54,28 +54,28 @@ pub(super) async fn serve(
     stream: Stream,
     address: Option<SocketAddr>,
     is_proxied: bool,
-    seat: Seat,
+    guard: ConnectionGuard,
 ) {
     let mut client = address.map(|address| address.ip().to_canonical());
-    let place = seat.place.clone();
+    let place = guard.place.clone();
     let opening = open(Arc::clone(&worker), stream, &mut client, is_proxied, place);
     let opened = Box::pin(opening).await;
     let served = match opened {
         Ok(serving) => serving.await,
         Err(ended) => Served::Ended(ended),
     };
-    park_or_report(&worker, served, client, is_proxied, seat);
+    park_or_report(&worker, served, client, is_proxied, guard);
 }
 
 /// Serves on a connection that was idle, until it ends or is idle again.
-pub(super) async fn resume(worker: Arc<Worker>, guest: Guest) {
-    let Guest {
+pub(super) async fn resume(worker: Arc<Worker>, idle: IdleConnection) {
+    let IdleConnection {
         socket,
         client,
         is_proxied,
-        seat,
-    } = guest;
-    let place = seat.place.clone();
+        guard,
+    } = idle;
+    let place = guard.place.clone();
     // What is parked is not TLS.
     let peer = Peer::new(client, false).behind_proxy(is_proxied);
     let requests = Requests::new(Arc::clone(&worker), peer, place.requests());
@@ -91,7 +91,7 @@ pub(super) async fn resume(worker: Arc<Worker>, guest: Guest) {
         Ok(serving) => serving.await,
         Err(error) => Served::Ended(Ended::Lost(error)),
     };
-    park_or_report(&worker, served, client, is_proxied, seat);
+    park_or_report(&worker, served, client, is_proxied, guard);
 }
 
 /// What is sent on it waits for what else the worker sends.
@@ -105,19 +105,19 @@ fn park_or_report(
     served: Served,
     client: Option<IpAddr>,
     is_proxied: bool,
-    seat: Seat,
+    guard: ConnectionGuard,
 ) {
     let ended = match served {
         Served::Ended(ended) => ended,
         Served::Idle(socket) => {
-            let guest = Guest {
+            let idle = IdleConnection {
                 socket,
                 client,
                 is_proxied,
-                seat,
+                guard,
             };
             let limit = worker.limits().keep_alive_timeout;
-            match worker.lot.park(guest, limit) {
+            match worker.idle.park(idle, limit) {
                 Ok(()) => return,
                 Err((_, error)) => Ended::Lost(error),
             }

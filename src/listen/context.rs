@@ -7,7 +7,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::lot::Lot;
+use super::idle::IdleConnections;
 use crate::{
     certificate::Rules,
     gate::Gate,
@@ -25,7 +25,7 @@ pub(super) struct Worker {
     /// What waits to be sent, to clients and to apps.
     pub(super) sends: SendQueue,
     /// Its idle connections.
-    pub(super) lot: Lot,
+    pub(super) idle: IdleConnections,
     /// Tells of connections without the header that their listener requires.
     pub(super) misread: Throttled,
     /// Tells of connections that were refused once a proxy had said whose they are.

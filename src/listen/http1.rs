@@ -1,6 +1,6 @@
-//! HTTP/1.1 on one connection. Between requests hyper gives the socket back. It goes to the worker's parking lot, so that an
-//! idle connection is no task. Only what cannot leave its task waits there: TLS, and a connection to the app that belongs to this
-//! client.
+//! HTTP/1.1 on one connection. Between requests hyper gives the socket back. It becomes one of the worker's
+//! idle connections, which have no task. Only what cannot leave its task waits there: TLS, and a connection to the app that belongs to
+//! this client.
 
 use std::{
     pin::Pin,

@@ -5,24 +5,24 @@
 //!
 //! [`admission`] bounds how many connections there are. A connection is only a socket until its client sends something. On a
 //! listener with the PROXY protocol [`proxied`] reads the client's address. [`connection`] detects the protocol. [`http1`] and
-//! [`http2`] serve it, and call the gate through [`service`]. Between two requests of HTTP/1.1 it waits in the [`lot`].
+//! [`http2`] serve it, and call the gate through [`service`]. Between two requests of HTTP/1.1 it is one of the [`idle`] connections.
 
 mod admission;
 pub mod app;
 mod capacity;
 mod client_io;
 mod connection;
+mod connection_guard;
 mod context;
 mod control;
 mod drain;
 mod ended;
 mod http1;
 mod http2;
-mod lot;
+mod idle;
 mod proxied;
 pub mod proxy_protocol;
 mod refusal;
-mod seat;
 mod send_budget;
 mod service;
 pub mod settings;

@@ -26,11 +26,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     admission::Place,
     connection,
+    connection_guard::ConnectionGuard,
     context::{Current, Worker},
     drain::Drain,
     http1, http2,
-    lot::{Departure, Lot},
-    seat::Seat,
+    idle::{IdleConnections, IdleEvent},
     socket::Accepted,
 };
 use crate::{
@@ -104,13 +104,13 @@ impl Handle {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let lot = {
+        let idle = {
             let _inside = runtime.enter();
-            Lot::new()?
+            IdleConnections::new()?
         };
         let thread = thread::Builder::new()
             .name(format!("worker-{number}"))
-            .spawn(move || runtime.block_on(run(config, inbox, lot)))?;
+            .spawn(move || runtime.block_on(run(config, inbox, idle)))?;
         Ok(Self {
             queue,
             adoptions,
@@ -206,7 +206,7 @@ fn worker(
     config: WorkerConfig,
     tunnels: &Tunnels,
     sends: SendQueue,
-    lot: Lot,
+    idle: IdleConnections,
     cut: CancellationToken,
 ) -> Worker {
     let metrics = Arc::clone(&config.snapshot.metrics);
@@ -216,7 +216,7 @@ fn worker(
         metrics,
         http1: http1::protocol(),
         sends,
-        lot,
+        idle,
         misread: Throttled::new(LOG_EVERY),
         crowded: Throttled::new(LOG_EVERY),
         refused_certificate: Throttled::new(LOG_EVERY),
@@ -225,13 +225,13 @@ fn worker(
     }
 }
 
-async fn run(config: WorkerConfig, mut inbox: Inbox, lot: Lot) {
+async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     let mut grace = config.grace;
     let tunnels = Tunnels::default();
     let sends = SendQueue::default();
     tokio::spawn(sends.clone().run());
     let cut = CancellationToken::new();
-    let worker = Arc::new(worker(config, &tunnels, sends, lot, cut.clone()));
+    let worker = Arc::new(worker(config, &tunnels, sends, idle, cut.clone()));
     let swept = Arc::clone(&worker);
     let sweeper = tokio::spawn(async move {
         loop {
@@ -241,7 +241,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, lot: Lot) {
             }
         }
     });
-    let watcher = tokio::spawn(watch(Arc::clone(&worker)));
+    let resumer = tokio::spawn(resume_idle(Arc::clone(&worker)));
 
     let drain = Arc::<Drain>::default();
     let connections = TaskTracker::new();
@@ -271,11 +271,13 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, lot: Lot) {
                 None => break,
             },
         };
-        let seat = Seat::new(place, &drain, &inbox.open, &connections);
+        let guard = ConnectionGuard::new(place, &drain, &inbox.open, &connections);
         match socket.into_stream() {
             Ok((stream, address)) => {
                 let worker = Arc::clone(&worker);
-                tokio::spawn(connection::serve(worker, stream, address, is_proxied, seat));
+                tokio::spawn(connection::serve(
+                    worker, stream, address, is_proxied, guard,
+                ));
             }
             Err(error) => tracing::debug!(%error, "connection lost"),
         }
@@ -295,21 +297,21 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, lot: Lot) {
         );
     }
     sweeper.abort();
-    watcher.abort();
+    resumer.abort();
     cutter.abort();
     // The task that sends ends with the runtime.
     worker.sends.send_all();
 }
 
-/// Serves those on who leave the parking lot.
-async fn watch(worker: Arc<Worker>) {
+/// Serves idle connections on when their clients say something.
+async fn resume_idle(worker: Arc<Worker>) {
     loop {
-        worker.lot.wait().await;
-        worker.lot.let_go(|guest, departure| match departure {
-            Departure::Readable => {
-                tokio::spawn(connection::resume(Arc::clone(&worker), guest));
+        worker.idle.wait().await;
+        worker.idle.take_due(|connection, event| match event {
+            IdleEvent::Readable => {
+                tokio::spawn(connection::resume(Arc::clone(&worker), connection));
             }
-            Departure::Ended(ended) => connection::report(&ended, guest.client, &worker),
+            IdleEvent::Ended(ended) => connection::report(&ended, connection.client, &worker),
         });
     }
 }

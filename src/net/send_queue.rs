@@ -42,13 +42,13 @@ struct Shared {
 /// What has been queued since the last time.
 #[derive(Default)]
 struct Round {
-    sends: Vec<Send>,
+    sends: Vec<PendingSend>,
     /// Buffers that are empty again; no more than there were sends.
     spare: Vec<Vec<u8>>,
 }
 
 /// What one socket has in the queue.
-struct Send {
+struct PendingSend {
     socket: TcpSocket,
     bytes: Vec<u8>,
     /// Of whoever wrote it.
@@ -95,7 +95,7 @@ impl SendQueue {
             return false;
         }
         let bytes = round.spare.pop();
-        let mut send = Send {
+        let mut send = PendingSend {
             socket: socket.clone(),
             bytes: bytes.unwrap_or_else(|| Vec::with_capacity(MAX_QUEUED_BYTES)),
             waker: waker.clone(),
@@ -137,7 +137,7 @@ impl Round {
     }
 }
 
-impl Send {
+impl PendingSend {
     fn extend(&mut self, parts: &[IoSlice<'_>]) {
         for part in parts {
             self.bytes.extend_from_slice(part);

@@ -21,14 +21,14 @@ use crate::{
 const LONG: Duration = Duration::from_mins(1);
 
 struct Scene {
-    lot: Lot,
+    idle: IdleConnections,
     admission: Arc<Admission>,
     drain: Arc<Drain>,
     open: Arc<AtomicUsize>,
     connections: TaskTracker,
 }
 
-/// The lot of a worker, with room for so many connections.
+/// A worker's idle connections, with room for so many.
 fn scene(connections: usize) -> Scene {
     let capacity = Capacity {
         connections,
@@ -41,7 +41,7 @@ fn scene(connections: usize) -> Scene {
         requests_per_client: 2,
     };
     Scene {
-        lot: Lot::new().unwrap(),
+        idle: IdleConnections::new().unwrap(),
         admission: Admission::new(bounds, Connections::default()),
         drain: Arc::default(),
         open: Arc::default(),
@@ -55,57 +55,58 @@ impl Scene {
     }
 
     /// A connection, and its client's end.
-    async fn guest(&self) -> (Guest, UnixStream) {
+    async fn connection(&self) -> (IdleConnection, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         self.open.fetch_add(1, Ordering::Relaxed);
         let place = self.place().await;
-        let guest = Guest {
+        let connection = IdleConnection {
             socket: Unbound::Unix(near),
             client: None,
             is_proxied: false,
-            seat: Seat::new(place, &self.drain, &self.open, &self.connections),
+            guard: ConnectionGuard::new(place, &self.drain, &self.open, &self.connections),
         };
-        (guest, far)
+        (connection, far)
     }
 
     /// One that is parked, by its client's end.
     async fn parked(&self, limit: Duration) -> UnixStream {
-        let (guest, far) = self.guest().await;
-        self.park(guest, limit);
+        let (connection, far) = self.connection().await;
+        self.park(connection, limit);
         far
     }
 
-    fn park(&self, guest: Guest, limit: Duration) {
-        assert!(self.lot.park(guest, limit).is_ok());
+    fn park(&self, connection: IdleConnection, limit: Duration) {
+        assert!(self.idle.park(connection, limit).is_ok());
     }
 
-    /// Who leaves next.
-    async fn departures(&self) -> Vec<(Guest, Departure)> {
+    /// What is due next.
+    async fn due(&self) -> Vec<(IdleConnection, IdleEvent)> {
         loop {
-            self.lot.wait().await;
+            self.idle.wait().await;
             let mut left = Vec::new();
-            self.lot.let_go(|guest, why| left.push((guest, why)));
+            self.idle
+                .take_due(|connection, why| left.push((connection, why)));
             if !left.is_empty() {
                 return left;
             }
         }
     }
 
-    /// The one who leaves next.
-    async fn departure(&self) -> (Guest, Departure) {
-        let mut left = timeout(LONG / 2, self.departures()).await.unwrap();
+    /// The one that is due next.
+    async fn one_due(&self) -> (IdleConnection, IdleEvent) {
+        let mut left = timeout(LONG / 2, self.due()).await.unwrap();
         assert_eq!(left.len(), 1);
         left.remove(0)
     }
 
     fn count(&self) -> usize {
-        self.lot.lock().parked.len()
+        self.idle.lock().connections.len()
     }
 
     async fn is_quiet(&self) -> bool {
         let moment = Duration::from_millis(20);
-        timeout(moment, self.departures()).await.is_err()
+        timeout(moment, self.due()).await.is_err()
     }
 }
 
@@ -123,15 +124,15 @@ async fn who_speaks_leaves_and_the_others_stay() {
     }
     assert!(scene.is_quiet().await);
     far[1].write_all(b"GET").unwrap();
-    let (guest, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Readable));
+    let (connection, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Readable));
     assert_eq!(scene.count(), 2);
     // It was told of once, though nobody has read it yet.
     assert!(scene.is_quiet().await);
     // What came before it was parked is seen, too.
-    scene.park(guest, LONG);
-    let (_guest, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Readable));
+    scene.park(connection, LONG);
+    let (_connection, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Readable));
 }
 
 /// Hundreds in one moment, more than the system is asked for at once.
@@ -145,7 +146,7 @@ async fn who_speaks_together_leaves_together() {
     for far in &mut far {
         far.write_all(b"GET").unwrap();
     }
-    let left = timeout(LONG, scene.departures()).await.unwrap();
+    let left = timeout(LONG, scene.due()).await.unwrap();
     assert_eq!((left.len(), scene.count()), (far.len(), 0));
     assert!(scene.is_quiet().await);
 }
@@ -155,17 +156,17 @@ async fn who_is_gone_ends_and_what_was_sent_before_is_served() {
     let scene = scene(9);
     let far = scene.parked(LONG).await;
     drop(far);
-    let (_, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Closed)));
+    let (_, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Closed)));
     let far = scene.parked(LONG).await;
     far.shutdown(Shutdown::Write).unwrap();
-    let (_, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Closed)));
+    let (_, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Closed)));
     let mut far = scene.parked(LONG).await;
     far.write_all(b"GET").unwrap();
     far.shutdown(Shutdown::Write).unwrap();
-    let (_, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Readable));
+    let (_, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Readable));
     assert_eq!(scene.open.load(Ordering::Relaxed), 0);
 }
 
@@ -174,19 +175,19 @@ async fn who_is_gone_ends_and_what_was_sent_before_is_served() {
 async fn an_evicted_one_ends_at_once() {
     let scene = scene(2);
     let mut first = scene.parked(LONG).await;
-    let (second, mut far) = scene.guest().await;
+    let (second, mut far) = scene.connection().await;
     let new = scene.place().await;
-    let (guest, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Evicted)));
+    let (connection, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Evicted)));
     assert!(!is_closed(&mut first));
-    drop(guest);
+    drop(connection);
     assert!(is_closed(&mut first));
     let newer = scene.place().await;
-    assert_eq!(second.seat.place.control().get(), Command::Close);
+    assert_eq!(second.guard.place.control().get(), Command::Close);
     scene.park(second, LONG);
-    let (guest, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Evicted)));
-    drop(guest);
+    let (connection, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Evicted)));
+    drop(connection);
     assert!(is_closed(&mut far));
     drop((new, newer));
 }
@@ -204,7 +205,7 @@ async fn evictions_are_heard_by_whom_they_are_for() {
     for _ in 0..100 {
         places.push(scene.place().await);
     }
-    let left = scene.departures().await;
+    let left = scene.due().await;
     assert_eq!((left.len(), scene.count()), (100, MANY - 100));
     drop(left);
     let closed = far
@@ -219,15 +220,15 @@ async fn a_late_command_hits_nobody_else() {
     let scene = scene(2);
     let mut early = scene.parked(LONG).await;
     early.write_all(b"GET").unwrap();
-    let (early, _) = scene.departure().await;
+    let (early, _) = scene.one_due().await;
     let _late = scene.parked(LONG).await;
     let _new = scene.place().await;
-    assert_eq!(early.seat.place.control().get(), Command::Close);
+    assert_eq!(early.guard.place.control().get(), Command::Close);
     assert!(scene.is_quiet().await);
     assert_eq!(scene.count(), 1);
     scene.park(early, LONG);
-    let (_, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Evicted)));
+    let (_, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Evicted)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,8 +240,8 @@ async fn each_has_the_time_that_held_when_it_was_parked() {
     let _for_ever = scene.parked(Duration::MAX).await;
     let _soonest = scene.parked(Duration::from_secs(10)).await;
     for seconds in [10, 20, 30] {
-        let left = timeout(LONG, scene.departures()).await.unwrap();
-        let [(_, Departure::Ended(Ended::KeepAliveTimeout))] = &left[..] else {
+        let left = timeout(LONG, scene.due()).await.unwrap();
+        let [(_, IdleEvent::Ended(Ended::KeepAliveTimeout))] = &left[..] else {
             panic!("{} left", left.len());
         };
         assert_eq!(begun.elapsed().as_secs(), seconds);
@@ -258,7 +259,7 @@ async fn a_nearer_end_is_not_slept_through() {
             None => None,
         };
         let begun = Instant::now();
-        let (left, _far) = tokio::join!(scene.departures(), async {
+        let (left, _far) = tokio::join!(scene.due(), async {
             tokio::task::yield_now().await;
             scene.parked(Duration::from_secs(2)).await
         });
@@ -272,18 +273,18 @@ async fn a_stop_leaves_a_moment() {
     let scene = scene(9);
     let _silent = scene.parked(LONG).await;
     let _shorter = scene.parked(LINGER / 4).await;
-    let (told_before, _far) = scene.guest().await;
+    let (told_before, _far) = scene.connection().await;
     let begun = Instant::now();
     scene.drain.begin();
     scene.connections.close();
     scene.park(told_before, LONG);
-    let (guest, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Drained)));
+    let (connection, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Drained)));
     assert!(begun.elapsed() < LINGER / 2);
-    drop(guest);
+    drop(connection);
     while scene.count() > 0 {
-        for (_, why) in scene.departures().await {
-            assert!(matches!(why, Departure::Ended(Ended::Drained)));
+        for (_, why) in scene.due().await {
+            assert!(matches!(why, IdleEvent::Ended(Ended::Drained)));
         }
     }
     assert!(begun.elapsed() >= LINGER && begun.elapsed() < 2 * LINGER);
@@ -296,11 +297,11 @@ async fn who_speaks_after_a_stop_has_begun_is_served() {
     let scene = scene(9);
     let mut far = scene.parked(LONG).await;
     scene.drain.begin();
-    scene.lot.let_go(|_, _| panic!("nobody leaves yet"));
+    scene.idle.take_due(|_, _| panic!("nobody leaves yet"));
     far.write_all(b"GET").unwrap();
-    let (guest, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Readable));
-    assert_eq!(guest.seat.place.control().get(), Command::Drain);
+    let (connection, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Readable));
+    assert_eq!(connection.guard.place.control().get(), Command::Drain);
 }
 
 /// One that is told to stop is heard when it is told to close, too.
@@ -310,31 +311,31 @@ async fn an_eviction_after_a_stop_is_heard() {
     let _first = scene.parked(LONG).await;
     let _second = scene.parked(LONG).await;
     scene.drain.begin();
-    scene.lot.let_go(|_, _| panic!("nobody leaves yet"));
+    scene.idle.take_due(|_, _| panic!("nobody leaves yet"));
     let _new = scene.place().await;
-    let (_, why) = scene.departure().await;
-    assert!(matches!(why, Departure::Ended(Ended::Evicted)));
+    let (_, why) = scene.one_due().await;
+    assert!(matches!(why, IdleEvent::Ended(Ended::Evicted)));
 }
 
 #[test]
-fn tickets_are_by_deadline_and_never_early() {
+fn keys_are_by_deadline_and_never_early() {
     let second = Duration::from_secs(1);
-    let tickets = [
-        Ticket::new(Duration::ZERO, u64::MAX),
-        Ticket::new(second, 1),
-        Ticket::new(second, 2),
-        Ticket::new(second + Duration::from_nanos(1), 0),
-        Ticket::new(Duration::MAX, 0),
+    let keys = [
+        Key::new(Duration::ZERO, u64::MAX),
+        Key::new(second, 1),
+        Key::new(second, 2),
+        Key::new(second + Duration::from_nanos(1), 0),
+        Key::new(Duration::MAX, 0),
     ];
-    assert!(tickets.is_sorted() && tickets[1] != tickets[2]);
-    assert_eq!(tickets[1].deadline(), second);
-    assert_eq!(tickets[3].deadline(), second + Duration::from_millis(1));
-    assert!(tickets[4].deadline() > Duration::from_hours(30 * 365 * 24));
+    assert!(keys.is_sorted() && keys[1] != keys[2]);
+    assert_eq!(keys[1].deadline(), second);
+    assert_eq!(keys[3].deadline(), second + Duration::from_millis(1));
+    assert!(keys[4].deadline() > Duration::from_hours(30 * 365 * 24));
 }
 
 /// There are thousands of them.
 #[test]
 fn a_parked_connection_is_small() {
-    let size = size_of::<Guest>();
+    let size = size_of::<IdleConnection>();
     assert!(size <= 80, "{size}");
 }

@@ -1,4 +1,4 @@
-//! What a connection takes up for as long as it is open, in a task or in the parking lot.
+//! What a connection takes up for as long as it is open, with a task or idle.
 
 use std::sync::{
     Arc,
@@ -12,8 +12,8 @@ use super::{
     drain::{Drain, Registration},
 };
 
-/// One connection's seat. All of it is given back when it is dropped.
-pub(super) struct Seat {
+/// What one connection takes up. All of it is given back when it is dropped.
+pub(super) struct ConnectionGuard {
     /// Among all connections of the process.
     pub(super) place: Place,
     _registration: Registration,
@@ -22,8 +22,8 @@ pub(super) struct Seat {
     _tracked: TaskTrackerToken,
 }
 
-impl Seat {
-    /// The seat of a connection that is told of a stop by `drain`. It was counted in `open` already, and is one of `connections`.
+impl ConnectionGuard {
+    /// For a connection that is told of a stop by `drain`. It was counted in `open` already, and is one of `connections`.
     pub(super) fn new(
         place: Place,
         drain: &Arc<Drain>,
