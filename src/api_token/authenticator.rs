@@ -37,30 +37,7 @@ impl ApiTokenAuthenticator {
 
     async fn look_up(&self, token: Token<'_>, caller: Caller) -> Result<Arc<Verified>, Refused> {
         let hash = token.hash();
-        let guesses = &self.tokens.guesses;
-        let found = if let Some(found) = self.tokens.at_hand(&hash).await {
-            if found.is_none() {
-                // It costs no look-up, but a line of the log.
-                guesses.count(caller, Instant::now())?;
-            }
-            found
-        } else {
-            let one = guesses.admit(hash, caller, Instant::now())?;
-            let tokens = Arc::clone(&self.tokens);
-            // Goes on when the client has gone, so that it counts only where there is no such token.
-            let looked_up = tokio::spawn(async move {
-                let found = tokens.find(&hash).await;
-                match found.as_deref() {
-                    // It is one, whatever may be said of it now.
-                    Ok(Some(_)) => tokens.guesses.was_good(&one),
-                    Ok(None) => tokens.guesses.forget(&hash),
-                    Err(_) => tokens.guesses.give_back(&one),
-                }
-                found
-            });
-            let lost = |_| Refused::Unavailable("the look-up of it was lost".to_owned());
-            looked_up.await.map_err(lost)??
-        };
+        let found = self.tokens.find(&hash, caller).await?;
         let Some(found) = &*found else {
             let why = format!("no API token {}…", token.start());
             return Err(Refused::Invalid(why));

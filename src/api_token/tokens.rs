@@ -6,7 +6,12 @@
 //! Each process caches a lookup for [`REMEMBERED`]. A token may work that long at another replica after it was ended. Concurrent lookups of
 //! one token are merged into one.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -21,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    credential::{Opener, Proof, Refused, Verified, Voucher},
+    credential::{Caller, Opener, Proof, Refused, Verified, Voucher},
     identity::{Authentication, Identity},
     kv::{self, Store, Table},
     owner_records::OwnerRecords,
@@ -325,16 +330,49 @@ impl ApiTokens {
         }
     }
 
-    /// What is remembered of a token.
-    pub(super) async fn at_hand(&self, hash: &Hash) -> Option<Arc<Option<Found>>> {
-        self.found.get(hash).await
+    /// Looks a token up; once, however many ask. One that there is not counts as often as it comes.
+    ///
+    /// # Errors
+    /// When the client has tried too often, or where they are kept does not answer.
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        hash: &Hash,
+        caller: Caller,
+    ) -> Result<Arc<Option<Found>>, Refused> {
+        let known = self.found.entry_by_ref(hash);
+        let entry = known.or_try_insert_with(self.try_one(*hash, caller)).await;
+        let entry = entry.map_err(|refused| Refused::clone(&refused))?;
+        let is_counted = entry.is_fresh();
+        let found = entry.into_value();
+        if found.is_none() && !is_counted {
+            // It costs no look-up, but a line of the log.
+            self.guesses.count(caller, Instant::now())?;
+        }
+        Ok(found)
     }
 
-    /// Looks a token up; once, however many ask.
-    pub(super) async fn find(&self, hash: &Hash) -> Result<Arc<Option<Found>>, Refused> {
-        let look_up = async { self.look_up(hash).await.map(Arc::new) };
-        let found = self.found.try_get_with(*hash, look_up).await;
-        found.map_err(|error| Refused::Unavailable(error.to_string()))
+    /// Looks up one that is not remembered. It goes on when the client has gone, so that it counts only where there is no such token.
+    async fn try_one(
+        self: &Arc<Self>,
+        hash: Hash,
+        caller: Caller,
+    ) -> Result<Arc<Option<Found>>, Refused> {
+        let one = self.guesses.admit(hash, caller, Instant::now())?;
+        let tokens = Arc::clone(self);
+        let looked_up = tokio::spawn(async move {
+            let found = tokens.look_up(&hash).await;
+            match &found {
+                // It is one, whatever may be said of it now.
+                Ok(Some(_)) => tokens.guesses.was_good(&one),
+                Ok(None) => tokens.guesses.forget(&hash),
+                Err(_) => tokens.guesses.give_back(&one),
+            }
+            found
+        });
+        let lost = |_| Refused::Unavailable("the look-up of it was lost".to_owned());
+        let found = looked_up.await.map_err(lost)?;
+        let unavailable = |error: kv::Error| Refused::Unavailable(error.to_string());
+        found.map(Arc::new).map_err(unavailable)
     }
 
     async fn look_up(&self, hash: &Hash) -> Result<Option<Found>, kv::Error> {

@@ -1,8 +1,12 @@
-use super::*;
+use futures_util::future::join_all;
+
+use super::{super::ApiTokenAuthenticator, *};
 use crate::{
     clock,
+    credential::{Answer, Authenticator as _, Caller, Presented},
     kv::{Key, Memory, Value},
     owner_records::OwnerRecord,
+    provider::Providers,
     secret::Secret,
 };
 
@@ -14,10 +18,11 @@ fn keys(secrets: &[&str]) -> KeyRing {
     KeyRing::new(&secrets, "app.example.com")
 }
 
-fn tokens_in(store: &Arc<dyn Store>, secrets: &[&str]) -> ApiTokens {
+fn tokens_in(store: &Arc<dyn Store>, secrets: &[&str]) -> Arc<ApiTokens> {
     let keys = Arc::new(ArcSwap::from_pointee(keys(secrets)));
     let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
-    ApiTokens::start(Arc::clone(store), keys, revocations, Arc::default())
+    let tokens = ApiTokens::start(Arc::clone(store), keys, revocations, Arc::default());
+    Arc::new(tokens)
 }
 
 fn facts(subject: &str, groups: &[&str]) -> Facts {
@@ -53,9 +58,26 @@ fn settings(max_per_user: usize) -> ApiTokenSettings {
     }
 }
 
-async fn found(tokens: &ApiTokens, made: &Made) -> Option<Arc<Verified>> {
+/// From one address.
+fn caller() -> Caller {
+    Caller {
+        address: Some([192, 0, 2, 1].into()),
+        now: clock::now(),
+    }
+}
+
+async fn bring(gate: &ApiTokenAuthenticator, text: &str) -> Result<Arc<Verified>, Refused> {
+    let presented = Presented::Bearer(text);
+    match gate.authenticate(&presented, caller()) {
+        Answer::Pending(pending) => pending.await,
+        Answer::Known(known) => known,
+        Answer::NotMine => panic!("it is a token"),
+    }
+}
+
+async fn found(tokens: &Arc<ApiTokens>, made: &Made) -> Option<Arc<Verified>> {
     let hash = Token::parse(&made.text).unwrap().hash();
-    let found = tokens.find(&hash).await.unwrap();
+    let found = tokens.find(&hash, caller()).await.unwrap();
     found
         .as_ref()
         .as_ref()
@@ -238,7 +260,7 @@ async fn a_login_of_the_owner_makes_no_token_fresh() {
 #[tokio::test]
 async fn many_at_once_lose_nothing_and_stay_within_the_bound() {
     let store: Arc<dyn Store> = Arc::new(Memory::default());
-    let tokens = Arc::new(tokens_in(&store, &["one"]));
+    let tokens = tokens_in(&store, &["one"]);
     let now = clock::now();
     let tries = (0..8).map(|number| {
         let tokens = Arc::clone(&tokens);
@@ -269,7 +291,7 @@ async fn a_use_is_written_down() {
         .ok()
         .unwrap();
     let hash = Token::parse(&made.text).unwrap().hash();
-    let known = tokens.find(&hash).await.unwrap();
+    let known = tokens.find(&hash, caller()).await.unwrap();
     tokens.note_use(&hash, known.as_ref().as_ref().unwrap(), now);
     for _ in 0..1_000 {
         let list = tokens.list(&user("ada"), now).await.unwrap();
@@ -281,4 +303,28 @@ async fn a_use_is_written_down() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("the use is never seen");
+}
+
+/// A program begins with many requests at once, when the gate has just started: they are no guesses.
+#[tokio::test]
+async fn many_requests_with_one_new_token_count_as_one() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let tokens = tokens_in(&store, &["one"]);
+    let made = tokens
+        .make(&facts("ada", &[]), &wanted("a"), &settings(9), clock::now())
+        .await
+        .ok()
+        .unwrap();
+    let gate = ApiTokenAuthenticator::new(
+        Arc::clone(&tokens),
+        settings(9),
+        Arc::new(Providers::none()),
+    );
+    let all = join_all((0..100).map(|_| bring(&gate, &made.text))).await;
+    let throttled = |refused: &Refused| matches!(refused, Refused::Throttled(_));
+    assert!(!all.iter().any(|one| one.as_ref().is_err_and(throttled)));
+    // One that there is not counts each time, however many bring it at once.
+    let false_one = format::generate(random::bytes());
+    let all = join_all((0..100).map(|_| bring(&gate, &false_one))).await;
+    assert!(all.iter().any(|one| one.as_ref().is_err_and(throttled)));
 }
