@@ -13,28 +13,40 @@ use super::{
 };
 use crate::{
     clock::{self, Timestamp},
-    credential::Verified,
+    credential::{Opener, Verified},
 };
 
 /// Whose a connection is: enough to know the session's end, with the hashing left for when it is needed. Most
 /// requests are over long before.
 #[derive(Clone)]
-pub struct Owner(Arc<Session>);
+pub struct Owner {
+    session: Arc<Session>,
+    /// When it was opened, where a token did that: it ends where such a token's end may be forgotten.
+    opened_by_token_at: Option<Timestamp>,
+}
 
 impl Owner {
     /// The owner of what `session` opens.
     pub fn of(session: &Arc<Session>) -> Self {
-        Self(Arc::clone(session))
+        Self {
+            session: Arc::clone(session),
+            opened_by_token_at: None,
+        }
     }
 
     /// The owner of what a credential opens at `now`; none where nobody tells when it ends.
     pub fn of_credential(verified: &Verified, now: Timestamp) -> Option<Self> {
-        opened::session(verified, now).map(|session| Self(Arc::new(session)))
+        let session = opened::session(verified, now)?;
+        let is_token = !matches!(verified.opener, Some(Opener::Configured(_)));
+        Some(Self {
+            session: Arc::new(session),
+            opened_by_token_at: is_token.then_some(now),
+        })
     }
 
     /// Whether both are of one person, or one machine.
     pub fn is_same_person(&self, other: &Self) -> bool {
-        let (identity, other) = (&self.0.identity, &other.0.identity);
+        let (identity, other) = (&self.session.identity, &other.session.identity);
         identity.provider == other.provider && identity.subject == other.subject
     }
 }
@@ -64,7 +76,10 @@ impl Ends {
         async move {
             // One timer is all that costs what is over by then.
             sleep(GRACE).await;
-            let Owner(session) = owner;
+            let Owner {
+                session,
+                opened_by_token_at,
+            } = owner;
             let end = if opened::is_one(&session) {
                 session.ends_at
             } else {
@@ -78,7 +93,9 @@ impl Ends {
             loop {
                 changes.mark_unchanged();
                 let left = end.map_or(LONGEST_SLEEP, |end| end.since(clock::now()));
-                if left.is_zero() || revocations.has_revoked_mark(&mark) {
+                let may_be_forgotten =
+                    opened_by_token_at.is_some_and(|at| revocations.has_revoked_tokens_of(at));
+                if left.is_zero() || may_be_forgotten || revocations.has_revoked_mark(&mark) {
                     return;
                 }
                 tokio::select! {
@@ -105,7 +122,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        credential::{Opener, Proof, Voucher},
+        credential::{Grant, Proof, Voucher},
         identity::Identity,
         session::revocation::{Revocation, Target},
         tokens::Tokens,
@@ -224,6 +241,43 @@ mod tests {
         let later = credential(Some(configured(3)), None);
         let later = Owner::of_credential(&later, Timestamp(now.0 + 1)).unwrap();
         assert!(timeout(GRACE * 2, ends.of(later)).await.is_err());
+    }
+
+    /// Beyond their bound the ends of tokens are forgotten, and every token of before is over.
+    #[tokio::test]
+    async fn what_a_token_has_opened_ends_where_its_end_may_be_forgotten() {
+        let (revocations, ends) = ends(3_600);
+        let now = clock::now();
+        let grant = Grant {
+            id: [5; 16],
+            created_at: now,
+            ends_at: Some(now.after(Duration::from_hours(1))),
+            provider_session: None,
+            resource: "https://h/mcp".into(),
+        };
+        let by_access_token = Verified {
+            grant: Some(Box::new(grant)),
+            ..Verified::clone(&credential(None, None))
+        };
+        let token = Opener::ApiToken {
+            id: [1; 16],
+            made_at: now,
+        };
+        let owners = [
+            Owner::of_credential(&by_access_token, now).unwrap(),
+            Owner::of_credential(&credential(Some(token), None), now).unwrap(),
+            Owner::of_credential(&credential(Some(Opener::Configured([3; 16])), None), now)
+                .unwrap(),
+            Owner::of(&session("ada", now)),
+        ];
+        let watches = owners.map(|owner| tokio::spawn(ends.of(owner)));
+        revocations.learn(Revocation {
+            target: Target::AccessTokens,
+            not_before: now,
+        });
+        sleep(GRACE + BETWEEN_LOOKS * 2).await;
+        let ended = watches.each_ref().map(tokio::task::JoinHandle::is_finished);
+        assert_eq!(ended, [true, true, false, false]);
     }
 
     #[tokio::test]

@@ -10,8 +10,8 @@
 //! undone, and no flood can end the session of somebody else.
 //!
 //! Anybody who may sign in can begin and end grants without end. Revocations of grants are stored apart, too, as long as an access token
-//! lasts: nothing else of the grant is left. Beyond their bound the oldest are dropped, and every access token given by then ends. Clients
-//! renew theirs, and no session ends.
+//! lasts: nothing else of the grant is left. Beyond their bound the oldest are dropped, and every access token given by then ends, with
+//! what it has opened. Clients renew theirs, and no session ends.
 
 mod delivery_counter;
 mod target;
@@ -117,8 +117,8 @@ pub struct Revocations {
     everybody: Arc<GlobalCutoff>,
     access_tokens: Arc<GlobalCutoff>,
     authenticated: Cache<Target, Timestamp>,
-    unauthenticated: Cache<Target, Timestamp>,
     grants: Cache<Target, Timestamp>,
+    unauthenticated: Cache<Target, Timestamp>,
     /// How many of the latter the replicas' common memory holds, as far as is known.
     unsigned_elsewhere: AtomicU64,
     capacity: Capacity,
