@@ -121,11 +121,15 @@ impl RedirectUri {
 
     /// Whether it leads to a program on the machine of whoever uses the client: which one, nobody can tell. So it is in `https`, too.
     pub fn is_loopback(&self) -> bool {
-        // Browsers find all names below `localhost` here, and the unspecified address.
+        // Browsers find all names below `localhost` here, and the unspecified address, and IPv4 addresses within IPv6.
         let is_here = match self.url.host() {
             Some(Host::Domain(name)) => name.ends_with(".localhost"),
             Some(Host::Ipv4(address)) => address.is_unspecified(),
-            Some(Host::Ipv6(address)) => address.is_unspecified(),
+            Some(Host::Ipv6(address)) => {
+                let mapped = address.to_ipv4_mapped();
+                address.is_unspecified()
+                    || mapped.is_some_and(|within| within.is_loopback() || within.is_unspecified())
+            }
             None => false,
         };
         !self.is_private_scheme() && (is_here || is_loopback(&self.url))
@@ -472,6 +476,8 @@ mod tests {
             ("https://[::1]/cb", false),
             ("https://0.0.0.0/cb", false),
             ("https://[::]/cb", false),
+            ("https://[::ffff:7f00:1]/cb", false),
+            ("https://[::ffff:0:0]/cb", false),
             ("https://app.localhost/cb", false),
             ("http://localhost/cb", false),
             ("com.example.app:/cb", false),
