@@ -127,17 +127,18 @@ impl Documents {
     /// Why there is none. What is bad is not remembered.
     pub async fn client(&self, at: &DocumentUrl, by: Asking<'_>) -> Result<Client, NoDocument> {
         let read = |body: &[u8]| document::read(at, body, by.loopback);
-        let fetched = async { self.fetch(at, by, LARGEST, read).await.map(Arc::new) };
+        let fetched = async {
+            let known = self.fetch(at, by, LARGEST, read).await?;
+            self.stale
+                .insert(at.as_str().to_owned(), known.said.clone());
+            Ok(Arc::new(known))
+        };
         let known = self
             .known
             .try_get_with(at.as_str().to_owned(), fetched)
             .await;
         match known.map_err(|error| NoDocument::clone(&error)) {
-            Ok(known) => {
-                self.stale
-                    .insert(at.as_str().to_owned(), known.said.clone());
-                Ok(known.said.clone())
-            }
+            Ok(known) => Ok(known.said.clone()),
             Err(error @ NoDocument::Bad(_)) => {
                 // Its server has taken it back.
                 self.stale.invalidate(at.as_str());
