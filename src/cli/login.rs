@@ -423,21 +423,17 @@ fn load(file: &Path) -> Result<All, Failure> {
     }
 }
 
-/// Its folder, which its user alone may look into.
-fn make_folder(file: &Path) -> io::Result<()> {
+/// Waits until no other process changes the file, and keeps others from that while the lock lives. It is beside the file, which is replaced
+/// as a whole, in a folder that its user alone may look into.
+async fn lock(file: &Path) -> Result<fs::File, Failure> {
+    let at = file.with_extension("lock");
+    let failed = |error: io::Error| format!("{}: {error}", at.display());
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-}
-
-/// Waits until no other process changes the file, and keeps others from that while the lock lives. It is beside the file, which is replaced
-/// as a whole.
-async fn lock(file: &Path) -> Result<fs::File, Failure> {
-    let at = file.with_extension("lock");
-    let failed = |error: io::Error| format!("{}: {error}", at.display());
-    make_folder(file).map_err(failed)?;
+        .map_err(failed)?;
     let mut options = fs::OpenOptions::new();
     let open = options.write(true).create(true).truncate(false).mode(0o600);
     let lock = open.open(&at).map_err(failed)?;
@@ -460,7 +456,6 @@ fn change(file: &Path, change: impl FnOnce(&mut All)) -> Result<(), Failure> {
     let mut all = load(file)?;
     change(&mut all);
     let written = || -> io::Result<()> {
-        make_folder(file)?;
         let next = file.with_extension(format!("{}.tmp", std::process::id()));
         let _ = fs::remove_file(&next);
         let mut options = fs::OpenOptions::new();
