@@ -170,6 +170,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 64;
 /// Sessions whose use is remembered. For others the next use is.
 const MOST: usize = 100_000;
+/// Parts of these, each with a lock of its own.
 const SHARDS: usize = 64;
 
 #[cfg(test)]

@@ -150,6 +150,7 @@ pub(super) const EVERYBODY: u8 = b'e';
 /// What one of all access tokens begins with.
 pub(super) const ACCESS_TOKENS: u8 = b'a';
 const VERSION: u8 = 1;
+/// Bytes in front of a sealed record.
 const HEAD: usize = 25;
 
 #[cfg(test)]
