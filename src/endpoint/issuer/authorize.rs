@@ -482,13 +482,6 @@ async fn send_code(
         .map_err(not_begun)?;
     record.detail = Some(format!("client {}: code given", agreement.client));
     if begun.is_new {
-        tracing::info!(
-            client = agreement.client,
-            name = agreement.name,
-            user = &**session.identity.user(),
-            resource = agreement.resource,
-            "a client may act for somebody"
-        );
         trail::made(snapshot, &session.identity, agreement, record);
     }
     let Ok(uri) = RedirectUri::parse(&agreement.redirect_uri) else {

@@ -259,13 +259,6 @@ async fn allow(
         issuer.grants.end(name, now).await?;
     }
     if matches!(counts, Ok(true)) {
-        tracing::info!(
-            client = waiting.client,
-            name = waiting.name,
-            user = &**session.identity.user(),
-            resource = waiting.resource,
-            "a device may act for somebody"
-        );
         trail::made(snapshot, &session.identity, &agreement, record);
     }
     Ok(counts?)

@@ -128,13 +128,6 @@ async fn sign_in(
         return Err(denied(&granted.identity, deny));
     }
     trail::made(snapshot, &session.identity, &agreement, record);
-    tracing::info!(
-        client = agreement.client,
-        user = &**session.identity.user(),
-        provider = &*session.identity.provider,
-        resource = agreement.resource,
-        "a provider's token was exchanged"
-    );
     let mut answer = request.answer(issued, granted, scopes, false).await?;
     if let (false, Some(answer)) = (exchange.is_offline, answer.as_object_mut()) {
         answer.remove("refresh_token");

@@ -1,4 +1,4 @@
-//! Audit events of grants.
+//! What the audit trail, and the log, say of grants.
 
 use crate::{
     answer::Reject,
@@ -20,6 +20,15 @@ pub(in crate::endpoint) fn made(
     agreement: &Agreement,
     record: &Record,
 ) {
+    tracing::info!(
+        client = agreement.client,
+        name = agreement.name,
+        user = &**identity.user(),
+        provider = &*identity.provider,
+        leads_to = agreement.leads_to,
+        resource = agreement.resource,
+        "a client may act for somebody"
+    );
     let entry = Entry {
         object: Some(agreement.client.as_str().into()),
         detail: Some(format!("{} for {}", agreement.leads_to, agreement.resource).into()),
