@@ -1,14 +1,15 @@
 //! Grants: what users allow clients to do. A code begins one, and refresh tokens continue it until it ends.
 //!
 //! The grants of one owner are one record ([`OwnerRecords`]), changed by compare-and-set. If two requests use one code, or rotate one
-//! token, one of them changes the record, and the other sees that. How a grant ends is in [`ends`](super::ends).
+//! token, one of them changes the record, and the other sees that. How a grant begins is in [`begins`](super::begins), how it ends in
+//! [`ends`](super::ends).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use super::{
-    record::{Agreement, Kept, Record, Refresh, Stage, TooLate},
+    record::{Kept, Record, Refresh, Stage},
     token::{self, GrantName, Presented},
 };
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     kv::{self, Store, Table},
     login::transaction::pkce_challenge,
     owner_records::OwnerRecords,
-    random,
     session::{Session, directory::UserKey, revocation::Revocations, seal::KeyRing},
 };
 
@@ -81,36 +81,6 @@ pub enum Refused {
     Unavailable(#[from] kv::Error),
 }
 
-/// A grant that has begun.
-#[derive(Debug)]
-pub struct Begun {
-    /// Its code.
-    pub code: String,
-    /// Whether it is new; else the same form has begun it before.
-    pub is_new: bool,
-}
-
-/// Why no grant begins.
-#[derive(Debug, thiserror::Error)]
-pub enum NotBegun {
-    /// The form was used before, and what came of it as well.
-    #[error("the form was used before")]
-    Again,
-    /// This user began too many lately. One may begin after this time.
-    #[error("this user began too many grants lately")]
-    TooMany(Duration),
-    /// Where grants are kept does not answer.
-    #[error(transparent)]
-    Unavailable(#[from] kv::Error),
-}
-
-/// What was added: the grant, and the newest word on its owner.
-struct Added {
-    grant: Kept,
-    facts: Facts,
-    is_new: bool,
-}
-
 const UNKNOWN: Refused = Refused::Invalid("it is unknown, or has ended");
 
 impl Grants {
@@ -134,132 +104,6 @@ impl Grants {
             records: self.records.beside(others_may_open),
             ..self
         }
-    }
-
-    /// Begins a grant of whoever has the `session`, which lasts until `ends_at` at most. A form that is sent twice begins one.
-    ///
-    /// # Errors
-    /// When the form was used, too many began lately, or where grants are kept does not answer.
-    pub async fn begin(
-        &self,
-        agreement: &Agreement,
-        session: &Session,
-        now: Timestamp,
-        ends_at: Timestamp,
-    ) -> Result<Begun, NotBegun> {
-        let (id, key) = (random::bytes(), random::bytes());
-        let kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
-        self.keep(kept, agreement.form, session, now).await
-    }
-
-    /// The same for a device: it asks for the code once in a while, and so that is good until `code_ends_at`. Nobody else sees it.
-    ///
-    /// # Errors
-    /// As for [`begin`](Self::begin).
-    pub async fn begin_for_device(
-        &self,
-        agreement: &Agreement,
-        session: &Session,
-        now: Timestamp,
-        (code_ends_at, ends_at): (Timestamp, Timestamp),
-    ) -> Result<Begun, NotBegun> {
-        let (id, key) = (random::bytes(), random::bytes());
-        let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
-        if let Stage::Code { expires_at, .. } = &mut kept.stage {
-            *expires_at = code_ends_at;
-        }
-        self.keep(kept, agreement.form, session, now).await
-    }
-
-    /// The same, with tokens at once: the client has brought what proves its user. Nobody gets a code. What `session` says of the
-    /// owner is as of `known_at`; where a newer word is known, that counts, for this grant as for the others.
-    ///
-    /// # Errors
-    /// As for [`begin`](Self::begin).
-    pub async fn begin_with_tokens(
-        &self,
-        agreement: &Agreement,
-        session: &Session,
-        (now, known_at): (Timestamp, Timestamp),
-        ends_at: Timestamp,
-    ) -> Result<Issued, NotBegun> {
-        let (id, key) = (random::bytes(), random::bytes());
-        let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
-        kept.stage = Stage::Tokens {
-            generation: 0,
-            rotated_at: now,
-            challenge: String::new(),
-        };
-        let owner = owner_of(&session.identity);
-        let added = self
-            .add(kept, agreement.form, session, (now, known_at))
-            .await?;
-        Ok(Issued {
-            refresh_token: token::refresh(GrantName { owner, id }, 0, &key),
-            found: Found {
-                grant: added.grant,
-                facts: added.facts,
-            },
-        })
-    }
-
-    async fn keep(
-        &self,
-        kept: Kept,
-        form: Option<[u8; 16]>,
-        session: &Session,
-        now: Timestamp,
-    ) -> Result<Begun, NotBegun> {
-        let owner = owner_of(&session.identity);
-        // A session says what was so at its login, and not what is so now: a later login may have said less.
-        let known_at = session.created_at;
-        let added = self.add(kept, form, session, (now, known_at)).await?;
-        let Kept { id, key, .. } = added.grant;
-        Ok(Begun {
-            code: token::code(GrantName { owner, id }, &key),
-            is_new: added.is_new,
-        })
-    }
-
-    /// Adds a grant. The newest word on its owner may be newer than what `session` says as of `known_at`. Whoever sends a form twice at
-    /// once gets the same code.
-    async fn add(
-        &self,
-        kept: Kept,
-        form: Option<[u8; 16]>,
-        session: &Session,
-        (now, known_at): (Timestamp, Timestamp),
-    ) -> Result<Added, NotBegun> {
-        let owner = owner_of(&session.identity);
-        let facts = Facts::of(session.clone());
-        let (mut gone, mut newest, mut earlier) = (Vec::new(), None, None);
-        self.records
-            .change_or_replace(owner, now, |record| {
-                let mut record = record.unwrap_or_else(|| Record::of(&facts, known_at));
-                record.note(&facts, known_at);
-                newest = record.facts();
-                record.forget_expired(now);
-                match record.begin(kept.id, form, now) {
-                    Ok(()) => {}
-                    Err(TooLate::TooMany(wait)) => return Err(NotBegun::TooMany(wait)),
-                    Err(TooLate::Used(id)) => {
-                        let is_unspent = |grant: &&Kept| grant.id == id && !grant.is_in_use();
-                        let unspent = record.grants.iter().find(is_unspent);
-                        earlier = Some(unspent.cloned().ok_or(NotBegun::Again)?);
-                        return Ok(None);
-                    }
-                }
-                gone = record.make_room(MOST_PER_USER, &kept.client);
-                record.grants.push(kept.clone());
-                Ok(Some(record))
-            })
-            .await?;
-        self.revoke_all(&gone, now);
-        Ok(Added {
-            facts: newest.unwrap_or(facts),
-            is_new: earlier.is_none(),
-            grant: earlier.unwrap_or(kept),
-        })
     }
 
     /// Exchanges a code for its first tokens, once, for whoever knows the `verifier`. Who comes a second time with both ends the
@@ -493,11 +337,10 @@ pub(super) fn owner_of(identity: &Identity) -> [u8; 16] {
     *UserKey::of(identity).bytes()
 }
 
-/// Grants of one user: for one more, the one unused for longest ends.
-pub const MOST_PER_USER: usize = 50;
-
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use super::{
         super::record::tests::{agreement, session},
         *,
@@ -511,7 +354,7 @@ pub(super) mod tests {
         grants_in(Arc::new(kv::Memory::default()), "one")
     }
 
-    fn grants_in(store: Arc<dyn Store>, secret: &str) -> Grants {
+    pub(in super::super) fn grants_in(store: Arc<dyn Store>, secret: &str) -> Grants {
         let keys = KeyRing::new(&[Secret::new(secret.to_owned())], "app.example gate");
         let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
         Grants::new(store, Arc::new(ArcSwap::from_pointee(keys)), revocations)
@@ -539,29 +382,6 @@ pub(super) mod tests {
             .map_err(|error| error.to_string())
     }
 
-    /// A device asks once a minute where it was told to slow down: by then its code is still good.
-    #[tokio::test]
-    async fn t81_the_code_of_a_device_lasts_as_long_as_it_may_wait() {
-        let (grants, now) = (grants(), clock::now());
-        let later = |minutes| now.after(Duration::from_mins(minutes));
-        let ends = (later(10), later(60));
-        let begun = grants
-            .begin_for_device(&agreement(), &session(), now, ends)
-            .await;
-        let code = Presented::code(&begun.unwrap().code).unwrap();
-        assert!(
-            redeem(&grants, &code, VERIFIER, BACK, later(9))
-                .await
-                .is_ok()
-        );
-        let code = code_of(&grants, now).await;
-        assert!(
-            redeem(&grants, &code, VERIFIER, BACK, later(1))
-                .await
-                .is_err()
-        );
-    }
-
     /// While a secret is rotated, a replica that lacks it takes nobody's grants away.
     #[tokio::test]
     async fn what_does_not_open_here_goes_on_elsewhere() {
@@ -580,18 +400,6 @@ pub(super) mod tests {
         let user = UserKey::of(&session().identity);
         other.end_all(&user, now).await.unwrap();
         assert!(grants.of_refresh_token(&token).await.is_err());
-    }
-
-    /// Once no replica has the earlier secret any more, nothing of what it sealed is in the way of a new grant.
-    #[tokio::test]
-    async fn what_opens_nowhere_any_more_makes_room() {
-        let (store, now) = (Arc::new(kv::Memory::default()), clock::now());
-        let code = code_of(&grants_in(store.clone(), "one"), now).await;
-        let grants = grants_in(store, "two");
-        // Nothing but a new grant takes its place.
-        assert!(redeem(&grants, &code, VERIFIER, BACK, now).await.is_err());
-        let code = code_of(&grants, now).await;
-        redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
     }
 
     #[tokio::test]
@@ -627,34 +435,6 @@ pub(super) mod tests {
         assert!(error.contains("second time"), "{error}");
         assert!(grants.of_refresh_token(&first).await.is_err());
         assert!(grants.revocations.has_revoked_id(&code.grant.id));
-    }
-
-    #[tokio::test]
-    async fn a_form_begins_one_grant_however_often_it_is_sent() {
-        let (grants, now) = (grants(), clock::now());
-        let ends_at = now.after(Duration::from_hours(1));
-        let agreement = agreement();
-        let begin = async || grants.begin(&agreement, &session(), now, ends_at).await;
-        let first = begin().await.unwrap();
-        let again = begin().await.unwrap();
-        assert!(first.is_new && !again.is_new && first.code == again.code);
-        let code = Presented::code(&first.code).unwrap();
-        redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
-        assert!(matches!(begin().await, Err(NotBegun::Again)));
-    }
-
-    /// Of codes that nobody spends no token exists: however many make room for each other, nothing is revoked for them.
-    #[tokio::test]
-    async fn a_flood_of_codes_revokes_nothing() {
-        let (grants, now) = (grants(), clock::now());
-        let changes = grants.revocations.changes();
-        for _ in 0..MOST_PER_USER * 2 {
-            code_of(&grants, now).await;
-        }
-        assert!(!changes.has_changed().unwrap());
-        let ends_at = now.after(Duration::from_hours(1));
-        let begun = grants.begin(&agreement(), &session(), now, ends_at).await;
-        assert!(matches!(begun, Err(NotBegun::TooMany(_))));
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 mod access_jwt;
 mod authenticator;
 pub mod authorize;
+mod begins;
 pub mod client;
 pub mod client_assertion;
 pub mod consent;
@@ -45,7 +46,8 @@ mod withheld;
 
 pub use self::{
     authenticator::{AccessTokens, machine_identity},
-    grants::{Begun, Found, Grants, Issued, NotBegun, Refused},
+    begins::{Begun, NotBegun},
+    grants::{Found, Grants, Issued, Refused},
     record::{Agreement, CODE_LASTS, GRACE, Kept},
     token::GrantId,
     used_assertions::UsedAssertions,
