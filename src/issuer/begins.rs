@@ -141,6 +141,8 @@ impl Grants {
         let (mut gone, mut newest, mut earlier) = (Vec::new(), None, None);
         self.records
             .change_or_replace(owner, now, |record| {
+                // Where somebody else was faster, what made room goes on.
+                gone.clear();
                 let mut record = record.unwrap_or_else(|| Record::of(&facts, known_at));
                 record.note(&facts, known_at);
                 newest = record.facts();
@@ -174,7 +176,9 @@ pub const MOST_PER_USER: usize = 50;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
 
     use super::*;
     use crate::{
@@ -184,6 +188,7 @@ mod tests {
             record::tests::{agreement, session},
             token::Presented,
         },
+        owner_records::OwnerRecord as _,
     };
 
     /// A device asks once a minute where it was told to slow down: by then its code is still good.
@@ -233,6 +238,70 @@ mod tests {
         let code = Presented::code(&first.code).unwrap();
         redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
         assert!(matches!(begin().await, Err(NotBegun::Again)));
+    }
+
+    /// Gives out once more what was there.
+    #[derive(Default)]
+    struct Late(kv::Memory, Mutex<Option<Bytes>>);
+
+    impl kv::Store for Late {
+        fn get(&self, key: kv::Key) -> kv::Answer<'_, Option<Bytes>> {
+            match self.1.lock().unwrap().take() {
+                Some(earlier) => Box::pin(async { Ok(Some(earlier)) }),
+                None => self.0.get(key),
+            }
+        }
+
+        fn put(&self, key: kv::Key, value: kv::Value) -> kv::Answer<'_, ()> {
+            self.0.put(key, value)
+        }
+
+        fn take(&self, key: kv::Key) -> kv::Answer<'_, Option<Bytes>> {
+            self.0.take(key)
+        }
+
+        fn swap(
+            &self,
+            key: kv::Key,
+            expected: Option<Bytes>,
+            new: Option<kv::Value>,
+        ) -> kv::Answer<'_, bool> {
+            self.0.swap(key, expected, new)
+        }
+
+        fn scan(&self, group: String, at_most: usize) -> kv::Answer<'_, kv::Entries> {
+            self.0.scan(group, at_most)
+        }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
+    }
+
+    /// Of two that send a form at once, one makes room. The other has seen an earlier record, and would have made it elsewhere.
+    #[tokio::test]
+    async fn a_form_that_came_too_late_ends_nothing() {
+        let (store, now) = (Arc::new(Late::default()), clock::now());
+        let grants = grants_in(store.clone(), "one");
+        let mut tokens = Vec::new();
+        for _ in 0..MOST_PER_USER {
+            let code = code_of(&grants, now).await;
+            tokens.push(redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap());
+        }
+        let owner = kv::Key::new(Record::GROUP, tokens[0].grant.owner);
+        let earlier = kv::Store::get(&store.0, owner).await.unwrap();
+        let later = now.after(Duration::from_secs(1));
+        grants.rotate(&tokens[0], "app", later).await.unwrap();
+        let (agreement, ends_at) = (agreement(), now.after(Duration::from_hours(1)));
+        let begin = async || {
+            let begun = grants.begin(&agreement, &session(), later, ends_at).await;
+            begun.unwrap().is_new
+        };
+        assert!(begin().await);
+        *store.1.lock().unwrap() = earlier;
+        assert!(!begin().await);
+        let has_ended = |token: &Presented| grants.revocations.has_revoked_id(&token.grant.id);
+        assert!(has_ended(&tokens[1]) && !has_ended(&tokens[0]));
     }
 
     /// Of codes that nobody spends no token exists: however many make room for each other, nothing is revoked for them.
