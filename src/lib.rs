@@ -63,6 +63,7 @@ pub mod endpoint;
 pub mod ext_authz;
 pub mod forward;
 pub mod gate;
+mod hex;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;

@@ -11,6 +11,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
+use crate::hex::hex;
+
 /// What a token begins with.
 pub const PREFIX: &str = "sgp_";
 
@@ -76,12 +78,7 @@ pub fn hash(text: &str) -> Hash {
 
 /// `sha256:` and 64 hexadecimal digits, as the configuration writes what is kept of a service token.
 pub fn write_hash(hash: &Hash) -> String {
-    use std::fmt::Write as _;
-
-    hash.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{}", hex(hash))
 }
 
 /// What [`write_hash`] wrote; capital digits are read too.

@@ -12,10 +12,9 @@ use super::{
     address::RedisAddress,
     dial::{Connection, Dialer},
     failure::RedisFailure,
-    hex,
     risk::{Risk, risks},
 };
-use crate::random;
+use crate::{hex::hex, random};
 
 /// A Redis that would serve.
 pub struct Answer {

@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Duration};
 use redis::Value;
 
 use super::{
-    Unanswered, hex,
+    Unanswered,
     link::Link,
     script::{Known, known},
 };
-use crate::rate_limit::{Key, Quota, Taken};
+use crate::{
+    hex::hex,
+    rate_limit::{Key, Quota, Taken},
+};
 
 /// What is counted for all replicas of a gate.
 pub struct RedisCounts {

@@ -21,11 +21,3 @@ pub use self::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Redis: {0}")]
 pub struct Unanswered(pub String);
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use redis::Value as Reply;
 
 use super::{
-    Unanswered, hex,
+    Unanswered,
     link::Link,
     script::{Known, known},
 };
 use crate::{
     clock,
+    hex::hex,
     kv::{Answer, Entries, Error, Key, Store, Value, check_size},
 };
 

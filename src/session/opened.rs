@@ -1,11 +1,10 @@
 //! What a credential has opened, told as a session: so it ends as one does, and takes no more room where nothing ends. Pure.
 
-use std::fmt::Write as _;
-
 use super::Session;
 use crate::{
     clock::Timestamp,
     credential::{Opener, Verified},
+    hex::hex,
     identity::Identity,
     text::Text,
 };
@@ -44,11 +43,4 @@ pub(super) fn session(verified: &Verified, now: Timestamp) -> Option<Session> {
 /// Whether it is such a one, which lasts as long as it says itself, and not as long as sessions do.
 pub(super) fn is_one(session: &Session) -> bool {
     matches!(&*session.identity.provider, API_TOKEN | CONFIGURED)
-}
-
-pub(super) fn hex(id: &[u8; 16]) -> String {
-    id.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -6,6 +6,7 @@ use url::Url;
 use super::{ClientAuthentication, OAuthClient, Spent, TokenEndpoint};
 use crate::{
     clock,
+    hex::hex,
     provider::{ClientTrial, CodeGrant, HttpClient, ProviderError},
     random,
 };
@@ -50,9 +51,7 @@ impl OAuthClient {
         redirect_uri: &Url,
     ) -> Result<(), ProviderError> {
         // Made anew each time, and of a kind that no provider makes.
-        let made_up = random::bytes::<16>()
-            .map(|byte| format!("{byte:02x}"))
-            .concat();
+        let made_up = hex(&random::bytes::<16>());
         let now = clock::now();
         let grant = CodeGrant {
             code: &format!("sidegate-check-{made_up}"),

@@ -3,7 +3,7 @@
 //! An account has no login name, and no list of groups or places: `users` names the ids that Facebook makes for this one app. The
 //! classic flow ignores PKCE; `state` protects it.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use super::{
     endpoint,
 };
 use crate::{
-    access::AllowList, clock::Timestamp, identity_headers::HeaderSource,
+    access::AllowList, clock::Timestamp, hex::hex, identity_headers::HeaderSource,
     provider::settings::ProviderSettings,
 };
 
@@ -172,10 +172,7 @@ fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
 fn proof(secret: &str, token: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, token.as_bytes());
-    tag.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a String takes everything");
-        hex
-    })
+    hex(tag.as_ref())
 }
 
 /// An error is one with any status.

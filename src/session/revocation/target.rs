@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::Kind;
 use crate::{
     clock::Timestamp,
+    hex::hex,
     identity::Identity,
     session::{
         Session,
-        opened::{API_TOKEN, CONFIGURED, EVERYBODYS, hex},
+        opened::{API_TOKEN, CONFIGURED, EVERYBODYS},
     },
 };
 

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::script;
 use crate::{
+    hex::hex,
     random,
-    redis::{hex, link::Link},
+    redis::link::Link,
     session::{
         StoreError,
         directory::{Activity, Entry, SessionIndex, SessionName, UserKey},

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     clock::Timestamp,
-    redis::hex,
+    hex::hex,
     session::{
         Id,
         revocation::{Revocation, Target},

@@ -42,12 +42,12 @@ use self::{
 use super::{Found, Record, Store};
 use crate::{
     clock::Timestamp,
+    hex::hex,
     kv,
     redis::{
         RedisCounts, RedisState, Unanswered,
         address::RedisAddress,
         dial::Dialer,
-        hex,
         link::{self, Link},
     },
     session::{
