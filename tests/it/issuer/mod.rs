@@ -13,13 +13,16 @@ mod floods;
 mod login;
 mod machines;
 mod metadata;
+mod narrowing;
 mod openid;
+mod pushed;
 mod refresh;
 mod registration;
 mod replicas;
 mod rules;
 mod scopes;
 pub mod sdks;
+mod sign_out;
 mod token;
 mod tools;
 

@@ -1,37 +1,37 @@
-//! The gate as an OpenID provider: ID tokens, userinfo, discovery and sign-out.
+//! The gate as an OpenID provider: ID tokens, userinfo and discovery.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use url::Url;
 
 use super::{
-    BACK, CHALLENGE, Home, MCP, agree, authorize, call, client, consent_of, decide, error, home,
-    home_with, parameter, post, redeem, redeem_at,
+    BACK, Home, MCP, agree, authorize, call, client, consent_of, decide, home, home_with,
+    parameter, post, redeem, redeem_at,
 };
 use crate::support::{
     Browser, House, Reply, arranged, keys, node_provider::node, process::Process, python,
 };
 
-const LEFT: &str = "http://127.0.0.1:33418/left";
+/// Where the same app takes whoever has left.
+pub const LEFT: &str = "http://127.0.0.1:33418/left";
 
 /// Where an app of the operator's own listens: nobody else can.
-const HERE: &str = "https://app.example/callback";
+pub const HERE: &str = "https://app.example/callback";
 
 /// An app of the operator's own, which has no resource.
-fn app(id: &str, more: &str) -> String {
+pub fn app(id: &str, more: &str) -> String {
     format!(
         "[[issuer.clients]]\nid = \"{id}\"\nredirect_uris = [\"{BACK}\", \"{HERE}\"]\n\
          post_logout_redirect_uris = [\"{LEFT}\"]\n{more}\n"
     )
 }
 
-async fn with_app() -> Home {
+pub async fn with_app() -> Home {
     without_logout(&format!("{MCP}{}", app("app", "first_party = true"))).await
 }
 
 /// With a provider that knows no sign-out.
-async fn without_logout(tables: &str) -> Home {
+pub async fn without_logout(tables: &str) -> Home {
     let (house, upstream, provider) = arranged(
         |behaviour| behaviour.offers_logout = false,
         |plan| plan.tables(tables),
@@ -50,7 +50,7 @@ pub fn said(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
 }
 
-fn login(house: &House, changes: &[(&str, &str)]) -> String {
+pub fn login(house: &House, changes: &[(&str, &str)]) -> String {
     let mut all = vec![
         ("redirect_uri", HERE),
         ("resource", ""),
@@ -63,7 +63,7 @@ fn login(house: &House, changes: &[(&str, &str)]) -> String {
 }
 
 /// The tokens of an app whose user is signed in in that browser.
-async fn sign_in(house: &House, browser: &Browser, changes: &[(&str, &str)]) -> Reply {
+pub async fn sign_in(house: &House, browser: &Browser, changes: &[(&str, &str)]) -> Reply {
     browser.sign_in("/").await;
     let back = browser.get(&login(house, changes)).await.location();
     let code = parameter(&back, "code").unwrap_or_else(|| panic!("no code: {back}"));
@@ -72,7 +72,7 @@ async fn sign_in(house: &House, browser: &Browser, changes: &[(&str, &str)]) -> 
     reply
 }
 
-fn text(reply: &Reply, name: &str) -> String {
+pub fn text(reply: &Reply, name: &str) -> String {
     let found = reply.json()[name].as_str().map(str::to_owned);
     found.unwrap_or_else(|| panic!("no {name}: {}", reply.text()))
 }
@@ -251,213 +251,6 @@ async fn discovery_says_all_of_it() {
     assert_eq!(document["subject_types_supported"], json!(["public"]));
 }
 
-fn end_session(fields: &[(&str, &str)]) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish();
-    format!("/oauth2/end_session?{query}")
-}
-
-async fn is_signed_in(browser: &Browser) -> bool {
-    let reply = browser.fetch(Method::GET, "/oauth2/userinfo").send().await;
-    reply.status == StatusCode::OK
-}
-
-/// Follows redirects of the gate's own until one leads elsewhere, or a page comes.
-async fn leave(browser: &Browser, house: &House, path: &str) -> Result<Url, Reply> {
-    let mut reply = browser.get(path).await;
-    for _ in 0..5 {
-        if !reply.status.is_redirection() {
-            return Err(reply);
-        }
-        let next = reply.location();
-        if !next.as_str().starts_with(&house.public_url) {
-            return Ok(next);
-        }
-        reply = browser.get(next.as_str()).await;
-    }
-    panic!("it leads in a circle");
-}
-
-#[tokio::test]
-async fn an_app_signs_its_user_out_and_gets_them_back_where_it_has_said() {
-    let home = with_app().await;
-    let house = &home.house;
-    let browser = house.browser();
-    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
-    let fields = [
-        ("id_token_hint", &*token),
-        ("post_logout_redirect_uri", LEFT),
-        ("state", "a state"),
-    ];
-    let next = leave(&browser, house, &end_session(&fields)).await;
-    let next = next.map_err(|reply| reply.text()).expect("it leads on");
-    assert_eq!(next.as_str(), format!("{LEFT}?state=a+state"));
-    assert!(!is_signed_in(&browser).await);
-    // Once more: nobody is there, and it leads on all the same.
-    assert!(leave(&browser, house, &end_session(&fields)).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_sign_out_at_the_provider_leads_back_to_the_app_too() {
-    let tables = format!("{MCP}{}", app("app", "first_party = true"));
-    let home = home_with(&tables, |plan| plan).await;
-    let house = &home.house;
-    let browser = house.browser();
-    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
-    let fields = [
-        ("id_token_hint", &*token),
-        ("post_logout_redirect_uri", LEFT),
-        ("state", "a state"),
-    ];
-    let there = leave(&browser, house, &end_session(&fields)).await;
-    let there = there.map_err(|reply| reply.text()).expect("it leads on");
-    assert_eq!(there.path(), "/logout", "{there}");
-    assert!(!is_signed_in(&browser).await);
-    let state = parameter(&there, "state").expect("the way on");
-    assert!(!state.contains(&token), "{state}");
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("state", &state)
-        .finish();
-    let back = format!("/oauth2/sign_out?{query}");
-    let next = leave(&browser, house, &back).await;
-    let next = next.map_err(|reply| reply.text()).expect("it leads on");
-    assert_eq!(next.as_str(), format!("{LEFT}?state=a+state"));
-}
-
-#[tokio::test]
-async fn nobody_else_signs_anybody_out_or_leads_them_anywhere() {
-    let home = with_app().await;
-    let house = &home.house;
-    let (browser, other) = (house.browser(), house.browser());
-    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
-    home.provider.user("sub", json!("eve"));
-    let foreign = text(&sign_in(house, &other, &[]).await, "id_token");
-    let broken = format!("{}x", &token[..token.len() - 3]);
-    for hint in ["", &*foreign, &*broken, "x"] {
-        let fields = [("id_token_hint", hint), ("post_logout_redirect_uri", LEFT)];
-        let reply = browser.get(&end_session(&fields)).await;
-        assert!(!reply.status.is_redirection(), "{hint}: {}", reply.status);
-        assert!(is_signed_in(&browser).await, "{hint}");
-    }
-    // A picture of another page is no wish.
-    let path = end_session(&[("id_token_hint", &*token)]);
-    let _ = browser.fetch(Method::GET, &path).send().await;
-    assert!(is_signed_in(&browser).await);
-    for uri in [
-        "https://evil.example/",
-        &format!("{LEFT}/"),
-        "http://127.0.0.1:4/left",
-        BACK,
-        "javascript:alert(1)",
-    ] {
-        let nobody = house.browser();
-        let fields = [
-            ("id_token_hint", &*token),
-            ("post_logout_redirect_uri", uri),
-        ];
-        let reply = nobody.get(&end_session(&fields)).await;
-        assert_eq!(reply.status, StatusCode::OK, "{uri}");
-    }
-    let nobody = house.browser();
-    let fields = [
-        ("id_token_hint", &*token),
-        ("client_id", "another"),
-        ("post_logout_redirect_uri", LEFT),
-    ];
-    assert_eq!(
-        nobody.get(&end_session(&fields)).await.status,
-        StatusCode::OK
-    );
-}
-
-fn pushed<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let mut fields = vec![
-        ("client_id", "app"),
-        ("response_type", "code"),
-        ("redirect_uri", HERE),
-        ("state", "pushed"),
-        ("code_challenge", CHALLENGE),
-        ("code_challenge_method", "S256"),
-        ("scope", "openid"),
-    ];
-    fields.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-    fields.extend(changes.iter().filter(|(_, value)| !value.is_empty()));
-    fields
-}
-
-fn asks(fields: &[(&str, &str)]) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish();
-    format!("/oauth2/authorize?{query}")
-}
-
-#[tokio::test]
-async fn a_request_that_was_pushed_counts_and_nothing_beside_it() {
-    let home = with_app().await;
-    let house = &home.house;
-    let reply = post(house, "/oauth2/par", &pushed(&[])).await;
-    assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
-    assert_eq!(reply.header("cache-control"), "no-store");
-    assert!((5..=600).contains(&reply.json()["expires_in"].as_u64().expect("a number")));
-    let uri = text(&reply, "request_uri");
-    assert!(
-        uri.starts_with("urn:ietf:params:oauth:request_uri:"),
-        "{uri}"
-    );
-    let address = asks(&[
-        ("client_id", "app"),
-        ("request_uri", &*uri),
-        ("redirect_uri", "https://evil.example/"),
-        ("state", "another"),
-        ("scope", "openid email"),
-    ]);
-    // By way of a login, which leads back to the same address.
-    let browser = house.browser();
-    let mut reply = browser.get(&address).await;
-    while !reply.location().as_str().starts_with(HERE) {
-        reply = browser.get(reply.location().as_str()).await;
-    }
-    let back = reply.location();
-    assert_eq!(parameter(&back, "state").as_deref(), Some("pushed"));
-    assert_eq!(parameter(&back, "iss"), Some(house.public_url.clone()));
-    let code = parameter(&back, "code").expect("a code");
-    let tokens = redeem_at(house, "app", &code, HERE).await;
-    assert_eq!(tokens.json()["scope"], "openid");
-    // It is of one client, and of nobody who makes one up.
-    let other = client(house).await;
-    let made_up = format!("{uri}A");
-    for (client, uri) in [(&*other, &*uri), ("app", &made_up), ("app", "urn:x")] {
-        let reply = browser
-            .get(&asks(&[("client_id", client), ("request_uri", uri)]))
-            .await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{client} {uri}");
-    }
-}
-
-#[tokio::test]
-async fn a_bad_request_is_refused_where_it_is_pushed() {
-    let home = with_app().await;
-    let house = &home.house;
-    let long = "x".repeat(4_097);
-    for (name, value, expected) in [
-        ("client_id", "nobody", "invalid_client"),
-        ("client_id", "", "invalid_client"),
-        ("redirect_uri", "https://evil.example/", "invalid_request"),
-        ("redirect_uri", "", "invalid_request"),
-        ("code_challenge", "", "invalid_request"),
-        ("code_challenge_method", "plain", "invalid_request"),
-        ("response_type", "token", "unsupported_response_type"),
-        ("request_uri", "urn:x", "invalid_request"),
-        ("request", "eyJ", "invalid_request"),
-        ("state", &*long, "invalid_request"),
-    ] {
-        let reply = post(house, "/oauth2/par", &pushed(&[(name, value)])).await;
-        assert_eq!(error(&reply), expected, "{name}={value}: {}", reply.text());
-    }
-}
-
 /// A certified library, from discovery to sign-out, that proves itself by a key.
 #[tokio::test]
 async fn openid_client_uses_the_gate_as_its_provider() {
@@ -601,173 +394,6 @@ async fn the_issuers_keys_are_others_than_those_of_assertions() {
     };
     assert!(issuers.contains(&kid(&token)) && all.contains(&kid(&token)));
     assert!(!issuers.contains(&kid(&assertion)) && all.contains(&kid(&assertion)));
-}
-
-/// A browser sends no `SameSite=Lax` cookie along with a form of another site.
-#[tokio::test]
-async fn a_form_of_the_app_signs_its_user_out_too() {
-    let home = with_app().await;
-    let house = &home.house;
-    let browser = house.browser();
-    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
-    let form = |fields: &[(&str, &str)]| {
-        url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish()
-    };
-    let fields = [
-        ("id_token_hint", &*token),
-        ("post_logout_redirect_uri", LEFT),
-        ("state", "a state"),
-    ];
-    // As it comes without cookies.
-    let without = house.browser();
-    let post = async |body: String| {
-        super::submit(&without, "/oauth2/end_session", "cross-site", body).await
-    };
-    let reply = post(form(&fields)).await;
-    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
-    let again = reply.location();
-    assert!(
-        again
-            .as_str()
-            .starts_with(&house.url("/oauth2/end_session?")),
-        "{again}"
-    );
-    assert!(!again.as_str().contains(&token), "no token in an address");
-    assert!(is_signed_in(&browser).await);
-    let next = leave(&browser, house, again.as_str()).await;
-    let next = next.map_err(|reply| reply.text()).expect("it leads on");
-    assert_eq!(next.as_str(), format!("{LEFT}?state=a+state"));
-    assert!(!is_signed_in(&browser).await);
-
-    // What the note says is about one person, and nobody can make one.
-    home.provider.user("sub", json!("eve"));
-    let eve = house.browser();
-    sign_in(house, &eve, &[]).await;
-    let forged = format!("{}AAAA", again.as_str());
-    for address in [
-        again.as_str(),
-        &*forged,
-        &house.url("/oauth2/end_session?logout_hint=x"),
-    ] {
-        let reply = eve.get(address).await;
-        assert!(
-            !reply.status.is_redirection(),
-            "{address}: {}",
-            reply.status
-        );
-        assert!(is_signed_in(&eve).await, "{address}");
-    }
-    // Without a token the person is asked.
-    let reply = post(form(&[
-        ("post_logout_redirect_uri", LEFT),
-        ("client_id", "app"),
-    ]))
-    .await;
-    let asked = eve.get(reply.location().as_str()).await;
-    assert!(!asked.status.is_redirection(), "{}", asked.status);
-    assert!(is_signed_in(&eve).await);
-}
-
-#[tokio::test]
-async fn a_hint_of_a_client_that_is_gone_signs_nobody_out() {
-    let home = with_app().await;
-    let house = &home.house;
-    let browser = house.browser();
-    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
-    crate::reload::change(house, "id = \"app\"", "id = \"another\"").await;
-    let reply = browser
-        .get(&end_session(&[("id_token_hint", &*token)]))
-        .await;
-    assert!(!reply.status.is_redirection(), "{}", reply.status);
-    assert!(is_signed_in(&browser).await);
-}
-
-#[tokio::test]
-async fn a_pushed_request_is_answered_once() {
-    let tables = format!(
-        "{MCP}{}{}",
-        app("app", "first_party = true"),
-        app("other", "")
-    );
-    let home = without_logout(&tables).await;
-    let house = &home.house;
-    let browser = house.browser();
-    browser.sign_in("/").await;
-    let pushed_by = async |client: &str| {
-        let reply = post(house, "/oauth2/par", &pushed(&[("client_id", client)])).await;
-        let uri = text(&reply, "request_uri");
-        asks(&[("client_id", client), ("request_uri", &*uri)])
-    };
-    let address = pushed_by("app").await;
-    let first = browser.get(&address).await;
-    assert!(parameter(&first.location(), "code").is_some());
-    let again = browser.get(&address).await;
-    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{}", again.text());
-    // Who reloads the page of consent has not answered.
-    let address = pushed_by("other").await;
-    let pages = [browser.get(&address).await, browser.get(&address).await];
-    let [first, second] = pages.map(|page| consent_of(&page));
-    let answer = decide(&browser, &first, "allow").await.location();
-    assert!(parameter(&answer, "code").is_some(), "{answer}");
-    for decision in ["allow", "deny"] {
-        let late = decide(&browser, &second, decision).await;
-        assert_eq!(late.status, StatusCode::BAD_REQUEST, "{}", late.text());
-    }
-    // An error is an answer, too.
-    let silent = pushed(&[("client_id", "other"), ("prompt", "none")]);
-    let uri = text(&post(house, "/oauth2/par", &silent).await, "request_uri");
-    let address = asks(&[("client_id", "other"), ("request_uri", &*uri)]);
-    let told = browser.get(&address).await.location();
-    assert_eq!(
-        parameter(&told, "error").as_deref(),
-        Some("interaction_required")
-    );
-    let again = browser.get(&address).await;
-    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{}", again.text());
-}
-
-#[tokio::test]
-async fn requests_may_have_to_be_pushed() {
-    const LINE: &str = "require_pushed_authorization_requests = true";
-    let one = format!(
-        "{MCP}{}{}",
-        app("app", &format!("first_party = true\n{LINE}")),
-        app("other", "")
-    );
-    let all = format!(
-        "{}{}",
-        MCP.replace("[issuer]\n", &format!("[issuer]\n{LINE}\n")),
-        app("app", "first_party = true")
-    );
-    for (tables, for_all) in [(one, false), (all, true)] {
-        let home = without_logout(&tables).await;
-        let house = &home.house;
-        let browser = house.browser();
-        browser.sign_in("/").await;
-        let refused = browser.get(&login(house, &[])).await.location();
-        assert_eq!(
-            parameter(&refused, "error").as_deref(),
-            Some("invalid_request")
-        );
-        let uri = text(
-            &post(house, "/oauth2/par", &pushed(&[])).await,
-            "request_uri",
-        );
-        let address = asks(&[("client_id", "app"), ("request_uri", &*uri)]);
-        let answer = browser.get(&address).await.location();
-        assert!(parameter(&answer, "code").is_some(), "{answer}");
-        let path = "/.well-known/oauth-authorization-server";
-        let metadata = house.browser().bare(Method::GET, path).send().await.json();
-        assert_eq!(metadata["require_pushed_authorization_requests"], for_all);
-        if !for_all {
-            let resource = house.url("/mcp");
-            let changes = [("resource", &*resource), ("scope", "mcp")];
-            let page = browser.get(&authorize(house, "other", &changes)).await;
-            assert_eq!(page.status, StatusCode::OK, "{}", page.text());
-        }
-    }
 }
 
 /// What an app takes out of a JWT is no token by itself.
