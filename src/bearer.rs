@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -16,6 +15,7 @@ use crate::{
     api_token::Guesses,
     clock::Timestamp,
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
+    jose,
     provider::{BearerMatch, Provider, Providers, bearer::LONGEST, error::printable},
     text::Text,
     token_cache::{self, Entry, Key, LEAST_WEIGHT, REFUSAL_KEPT, TokenCache},
@@ -244,7 +244,7 @@ impl Authenticator for Bearers {
         let Presented::Bearer(token) = presented else {
             return false;
         };
-        let Some(claims) = claims(token) else {
+        let Some(claims) = jose::claimed::<Map<String, Value>>(token) else {
             return false;
         };
         let issuer = claims.get("iss").and_then(Value::as_str);
@@ -287,19 +287,8 @@ impl Authenticator for Bearers {
 /// The issuer that a signed token names, whoever made it; none where it is no signed token. It chooses whom to ask, and
 /// nothing else.
 fn issuer(token: &str) -> Option<String> {
-    let claims = claims(token)?;
+    let claims: Map<String, Value> = jose::claimed(token)?;
     claims.get("iss")?.as_str().map(str::to_owned)
-}
-
-/// What a signed token says, whoever made it.
-fn claims(token: &str) -> Option<Map<String, Value>> {
-    let mut parts = token.split('.');
-    let payload = parts.nth(1)?;
-    if parts.count() != 1 {
-        return None;
-    }
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    serde_json::from_slice(&payload).ok()
 }
 
 /// Bytes of what is known of tokens.

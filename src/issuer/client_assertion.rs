@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::client::sha256;
@@ -29,10 +28,7 @@ pub fn claimed_client(assertion: &str) -> Option<String> {
     struct Claims {
         sub: String,
     }
-    let mut parts = assertion.split('.');
-    let (_, payload) = (parts.next()?, parts.next()?);
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    let claims: Claims = jose::claimed(assertion)?;
     (!claims.sub.is_empty()).then_some(claims.sub)
 }
 

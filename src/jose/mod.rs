@@ -18,5 +18,7 @@ pub use self::{
     cache::{Caller, Fetched, KeyCache, KeySource},
     error::{JwtError, Rotation},
     keys::KeySet,
-    verify::{Audience, Expected, LEEWAY, Verified, audience, text, time, unverified, verify},
+    verify::{
+        Audience, Expected, LEEWAY, Verified, audience, claimed, text, time, unverified, verify,
+    },
 };

@@ -93,6 +93,23 @@ pub const TYPES: [&str; 5] = [
 /// Bytes of a bearer token. Tokens with many groups have some 10 KiB, and servers accept 16 KiB of headers or less.
 pub const LONGEST: usize = 16 * 1024;
 
+#[cfg(test)]
+impl BearerSettings {
+    /// Of signed tokens for `api`.
+    pub(super) fn for_test() -> Self {
+        Self {
+            audience: vec!["api".to_owned()],
+            clients: Vec::new(),
+            algorithms: Vec::new(),
+            accept_id_tokens: false,
+            introspect: false,
+            signed_answers: false,
+            token_cache: Duration::from_mins(1),
+            kubernetes: false,
+        }
+    }
+}
+
 impl BearerSettings {
     /// How tokens are judged.
     pub(super) fn terms(&self) -> BearerTerms {

@@ -167,8 +167,6 @@ pub const ANSWER_AGE: Duration = Duration::from_mins(2);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -180,13 +178,8 @@ mod tests {
     fn settings() -> BearerSettings {
         BearerSettings {
             audience: Vec::new(),
-            clients: Vec::new(),
-            algorithms: Vec::new(),
-            accept_id_tokens: false,
             introspect: true,
-            signed_answers: false,
-            token_cache: Duration::from_mins(1),
-            kubernetes: false,
+            ..BearerSettings::for_test()
         }
     }
 

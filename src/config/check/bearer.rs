@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-
 use super::{
     super::{
         problem::{Origin, Problem},
@@ -13,7 +11,7 @@ use super::{
     provider_type::foreign,
 };
 use crate::{
-    jose::Algorithm,
+    jose::{self, Algorithm},
     provider::{
         bearer::{BearerSettings, SERVICE_ACCOUNT_TOKEN},
         kind::{Id, Kind},
@@ -163,10 +161,8 @@ impl Reader<'_> {
 
 /// The issuer that a token names. It is the gate's own, from a file that is the cluster's to write.
 fn issuer_of(token: &str) -> Option<String> {
-    let payload = token.split('.').nth(1)?;
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let payload: serde_json::Value = serde_json::from_slice(&payload).ok()?;
-    Some(payload.get("iss")?.as_str()?.to_owned())
+    let claims: serde_json::Value = jose::claimed(token)?;
+    Some(claims.get("iss")?.as_str()?.to_owned())
 }
 
 /// What does not go together.

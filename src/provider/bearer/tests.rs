@@ -12,19 +12,6 @@ use crate::{
 const NOW: u64 = 1_800_000_000;
 const ISSUER: &str = "https://id.example.com";
 
-fn settings() -> BearerSettings {
-    BearerSettings {
-        audience: vec!["api".to_owned()],
-        clients: Vec::new(),
-        algorithms: Vec::new(),
-        accept_id_tokens: false,
-        introspect: false,
-        signed_answers: false,
-        token_cache: Duration::from_mins(1),
-        kubernetes: false,
-    }
-}
-
 /// `claims` over those that every token has; null takes one away.
 fn laid_over(changes: &Value) -> Map<String, Value> {
     let base = json!({ "iss": ISSUER, "sub": "1", "aud": "api", "iat": NOW - 1, "exp": NOW + 299 });
@@ -213,8 +200,8 @@ fn shapes() -> Vec<Shape> {
 #[test]
 fn every_vendors_shape_is_read() {
     for (name, kind, changes, scopes_said, client_said, subject) in shapes() {
-        let mut claims =
-            judge(&settings(), kind, &changes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut claims = judge(&BearerSettings::for_test(), kind, &changes)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let read: Vec<Text> = scopes(&claims);
         let read: Vec<&str> = read.iter().map(|scope| &**scope).collect();
         assert_eq!(read, scopes_said, "{name}");
@@ -229,7 +216,7 @@ fn every_vendors_shape_is_read() {
 fn an_id_token_is_no_access_token_unless_that_is_said() {
     let takes_them = BearerSettings {
         accept_id_tokens: true,
-        ..settings()
+        ..BearerSettings::for_test()
     };
     for (name, changes) in [
         ("bare", json!({})),
@@ -265,7 +252,7 @@ fn an_id_token_is_no_access_token_unless_that_is_said() {
     ] {
         for kind in [None, Some("JWT")] {
             assert_eq!(
-                judge(&settings(), kind, &changes),
+                judge(&BearerSettings::for_test(), kind, &changes),
                 Err(JwtError::Type),
                 "{name}"
             );
@@ -278,7 +265,7 @@ fn an_id_token_is_no_access_token_unless_that_is_said() {
 fn what_opens_nothing_anywhere_opens_nothing_here() {
     let takes_much = BearerSettings {
         accept_id_tokens: true,
-        ..settings()
+        ..BearerSettings::for_test()
     };
     for (name, changes) in [
         (
@@ -326,7 +313,7 @@ fn the_audience_is_one_of_ours_and_never_guessed() {
         for (name, value) in changes.as_object().unwrap() {
             all[name] = value.clone();
         }
-        judge(&settings(), Some("JWT"), &all).map(|_| ())
+        judge(&BearerSettings::for_test(), Some("JWT"), &all).map(|_| ())
     };
     assert_eq!(access(json!({ "aud": ["other", "api"] })), Ok(()));
     for changes in [
@@ -353,7 +340,7 @@ fn the_audience_is_one_of_ours_and_never_guessed() {
 fn where_clients_are_named_all_of_a_tokens_names_are_theirs() {
     let narrow = BearerSettings {
         clients: vec!["cli".to_owned(), "ci".to_owned()],
-        ..settings()
+        ..BearerSettings::for_test()
     };
     let judged = |changes: Value| judge(&narrow, Some("at+jwt"), &changes).map(|_| ());
     for changes in [
@@ -457,6 +444,6 @@ proptest! {
     fn no_claims_make_another_audience_ours(aud in "[a-z]{1,6}", azp in "[a-z]{1,6}") {
         prop_assume!(aud != "api");
         let changes = json!({ "aud": aud, "azp": azp, "client_id": "api", "scope": "x" });
-        prop_assert!(judge(&settings(), Some("at+jwt"), &changes).is_err());
+        prop_assert!(judge(&BearerSettings::for_test(), Some("at+jwt"), &changes).is_err());
     }
 }

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -23,13 +23,8 @@ fn introspecting(kind: &'static Kind, server: &Scripted) -> Arc<dyn Provider> {
     let mut config = config(kind, server, Allow::Anyone);
     config.bearer = Some(BearerSettings {
         audience: Vec::new(),
-        clients: Vec::new(),
-        algorithms: Vec::new(),
-        accept_id_tokens: false,
         introspect: true,
-        signed_answers: false,
-        token_cache: Duration::from_mins(1),
-        kubernetes: false,
+        ..BearerSettings::for_test()
     });
     build(&config, &[])
 }
