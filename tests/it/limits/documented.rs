@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 use crate::support::house::root;
 
 /// Constants of these types bound something, unless they belong to a format or only to a test.
-const TYPES: [&str; 7] = ["Duration", "usize", "u16", "u32", "u64", "i32", "i64"];
+const TYPES: [&str; 9] = [
+    "Duration", "usize", "u16", "u32", "u64", "i32", "i64", "Quota", "Rate",
+];
 
 struct Bound {
     file: String,
