@@ -148,9 +148,7 @@ impl Reloads<'_> {
         }
         Ok(kept)
     }
-}
 
-impl Reloads<'_> {
     /// Ends what is open by credentials that `config` names no more. Each replica reads its own file, and so tells nobody.
     fn end_what_was_taken_out(&self, config: &Config) {
         let left = named(config);

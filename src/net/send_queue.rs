@@ -174,7 +174,7 @@ impl QueuedSocket {
     }
 
     /// The socket itself; what it has in the queue is sent.
-    pub fn into_socket(self) -> TcpSocket {
+    fn into_socket(self) -> TcpSocket {
         self.leave_queue();
         self.socket
     }
