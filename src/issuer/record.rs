@@ -15,7 +15,7 @@ use crate::{
     identity::Authentication,
     jose::LEEWAY,
     owner_records::OwnerRecord,
-    session::{Session, directory::SessionName, seal::Purpose},
+    session::{NO_LOGIN, Session, directory::SessionName, seal::Purpose},
     text::Text,
 };
 
@@ -285,7 +285,8 @@ impl Kept {
 
     /// The grant as a session of whoever `facts` are about: what ends a session ends it too.
     pub fn session(&self, facts: &Facts) -> Session {
-        let mut session = Session::begin(self.id, [0; 16], self.created_at, facts.identity.clone());
+        let mut session =
+            Session::begin(self.id, NO_LOGIN, self.created_at, facts.identity.clone());
         session.identity.authentication = Authentication {
             at: self.authenticated_at,
             acr: self.acr.as_deref().map(Text::from),

@@ -13,40 +13,28 @@ use super::{
 };
 use crate::{
     clock::{self, Timestamp},
-    credential::{Opener, Verified},
+    credential::Verified,
 };
 
 /// Whose a connection is: enough to know the session's end, with the hashing left for when it is needed. Most
 /// requests are over long before.
 #[derive(Clone)]
-pub struct Owner {
-    session: Arc<Session>,
-    /// When it was opened, where a token did that: it ends where such a token's end may be forgotten.
-    opened_by_token_at: Option<Timestamp>,
-}
+pub struct Owner(Arc<Session>);
 
 impl Owner {
     /// The owner of what `session` opens.
     pub fn of(session: &Arc<Session>) -> Self {
-        Self {
-            session: Arc::clone(session),
-            opened_by_token_at: None,
-        }
+        Self(Arc::clone(session))
     }
 
     /// The owner of what a credential opens at `now`; none where nobody tells when it ends.
     pub fn of_credential(verified: &Verified, now: Timestamp) -> Option<Self> {
-        let session = opened::session(verified, now)?;
-        let is_token = !matches!(verified.opener, Some(Opener::Configured(_)));
-        Some(Self {
-            session: Arc::new(session),
-            opened_by_token_at: is_token.then_some(now),
-        })
+        opened::session(verified, now).map(|session| Self(Arc::new(session)))
     }
 
     /// Whether both are of one person, or one machine.
     pub fn is_same_person(&self, other: &Self) -> bool {
-        let (identity, other) = (&self.session.identity, &other.session.identity);
+        let (identity, other) = (&self.0.identity, &other.0.identity);
         identity.provider == other.provider && identity.subject == other.subject
     }
 }
@@ -76,10 +64,8 @@ impl Ends {
         async move {
             // One timer is all that costs what is over by then.
             sleep(GRACE).await;
-            let Owner {
-                session,
-                opened_by_token_at,
-            } = owner;
+            let Owner(session) = owner;
+            let by_token_at = opened::by_token_at(&session);
             let end = if opened::is_one(&session) {
                 session.ends_at
             } else {
@@ -94,7 +80,7 @@ impl Ends {
                 changes.mark_unchanged();
                 let left = end.map_or(LONGEST_SLEEP, |end| end.since(clock::now()));
                 let may_be_forgotten =
-                    opened_by_token_at.is_some_and(|at| revocations.has_revoked_tokens_of(at));
+                    by_token_at.is_some_and(|at| revocations.has_revoked_tokens_of(at));
                 if left.is_zero() || may_be_forgotten || revocations.has_revoked_mark(&mark) {
                     return;
                 }
@@ -122,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        credential::{Grant, Proof, Voucher},
+        credential::{Grant, Opener, Proof, Voucher},
         identity::Identity,
         session::revocation::{Revocation, Target},
         tokens::Tokens,

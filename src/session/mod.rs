@@ -73,6 +73,9 @@ pub struct Session {
     pub further: Bytes,
 }
 
+/// In the place of the login of what no login has made.
+pub const NO_LOGIN: [u8; 16] = [0; 16];
+
 impl Session {
     /// A session that begins `now`, with a login.
     pub fn begin(id: [u8; 16], login_id: [u8; 16], now: Timestamp, identity: Identity) -> Self {
@@ -99,7 +102,7 @@ impl Session {
         Self {
             ends_at: grant.ends_at,
             provider_session: grant.provider_session.clone(),
-            ..Self::begin(grant.id, [0; 16], grant.created_at, identity)
+            ..Self::begin(grant.id, NO_LOGIN, grant.created_at, identity)
         }
     }
 }

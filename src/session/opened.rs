@@ -1,6 +1,6 @@
 //! What a credential has opened, told as a session: so it ends as one does, and takes no more room where nothing ends. Pure.
 
-use super::Session;
+use super::{NO_LOGIN, Session};
 use crate::{
     clock::Timestamp,
     credential::{Opener, Verified},
@@ -22,7 +22,11 @@ pub(super) fn session(verified: &Verified, now: Timestamp) -> Option<Session> {
         provider, subject, ..
     } = &verified.identity;
     if let Some(grant) = &verified.grant {
-        return Some(Session::of_grant(grant, verified.identity.clone()));
+        let session = Session::of_grant(grant, verified.identity.clone());
+        return Some(Session {
+            seen_at: now,
+            ..session
+        });
     }
     Some(match verified.opener? {
         Opener::ApiToken { id, made_at } => {
@@ -30,12 +34,13 @@ pub(super) fn session(verified: &Verified, now: Timestamp) -> Option<Session> {
             let owner = Identity::of(API_TOKEN, &format!("{provider}:{subject}"));
             Session {
                 ends_at: verified.expires_at,
+                seen_at: now,
                 provider_session: Some(Text::from(EVERYBODYS)),
-                ..Session::begin(id, [0; 16], made_at, owner)
+                ..Session::begin(id, NO_LOGIN, made_at, owner)
             }
         }
         Opener::Configured(id) => {
-            Session::begin([0; 16], [0; 16], now, Identity::of(CONFIGURED, &hex(&id)))
+            Session::begin([0; 16], NO_LOGIN, now, Identity::of(CONFIGURED, &hex(&id)))
         }
     })
 }
@@ -43,4 +48,11 @@ pub(super) fn session(verified: &Verified, now: Timestamp) -> Option<Session> {
 /// Whether it is such a one, which lasts as long as it says itself, and not as long as sessions do.
 pub(super) fn is_one(session: &Session) -> bool {
     matches!(&*session.identity.provider, API_TOKEN | CONFIGURED)
+}
+
+/// When a token opened what `session` stands for: it ends where the end of such a token may be forgotten. None where a login or what the
+/// configuration names did.
+pub(super) fn by_token_at(session: &Session) -> Option<Timestamp> {
+    let is_by_token = session.login_id == NO_LOGIN && &*session.identity.provider != CONFIGURED;
+    is_by_token.then_some(session.seen_at)
 }

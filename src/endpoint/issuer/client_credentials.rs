@@ -31,7 +31,7 @@ use crate::{
     random,
     rate_limit::{self, Quota},
     route::Route,
-    session::Session,
+    session::{NO_LOGIN, Session},
     text::Text,
     tokens::Tokens,
 };
@@ -66,7 +66,7 @@ pub(super) async fn token(
     let granted = granted(machine, route, wanted.as_deref());
     let identity = machine_identity(&client.id, machine);
     judge(client, &identity, &granted, route, now)?;
-    let mut session = Session::begin(random::bytes(), [0; 16], now, identity);
+    let mut session = Session::begin(random::bytes(), NO_LOGIN, now, identity);
     let expires_at = now.after(ACCESS_LASTS);
     session.ends_at = Some(expires_at);
     record.note_identity(Some(&session.identity));

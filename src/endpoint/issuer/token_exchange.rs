@@ -39,7 +39,7 @@ use crate::{
     provider::{FRESH, Provider, Subject, SubjectToken},
     random,
     route::Route,
-    session::Session,
+    session::{NO_LOGIN, Session},
 };
 
 pub(super) async fn token(
@@ -259,7 +259,7 @@ fn session(subject: Subject, fingerprint: [u8; 8], now: Timestamp) -> Proven {
     let of = |identity: Identity, at| Session {
         provider_fingerprint: fingerprint,
         provider_session: subject.provider_session.clone(),
-        ..Session::begin(random::bytes(), [0; 16], at, identity)
+        ..Session::begin(random::bytes(), NO_LOGIN, at, identity)
     };
     Proven {
         at_issue: of(subject.identity.clone(), issued_at.unwrap_or(now)),
