@@ -28,8 +28,6 @@ pub(super) struct Explanation {
     pub(super) status: StatusCode,
     /// For programs; part of the interface.
     pub(super) error: &'static str,
-    /// The code of gRPC's `status.proto`.
-    pub(super) grpc: u8,
     /// For people, in a few words.
     pub(super) title: &'static str,
     /// For people and programs, in sentences.
@@ -58,43 +56,47 @@ impl Reject {
                 unread,
                 return_to,
             } => explain_no_credential(*advice, *unread, return_to.is_some()),
-            Self::SessionOnly => session_only(),
-            Self::Untold => untold(),
+            Self::SessionOnly => {
+                Explanation::forbidden("Not with this", "Only a browser session manages tokens.")
+            }
+            Self::Untold => Explanation::forbidden(
+                "Asked about nothing",
+                "Here a proxy asks about requests, and no trusted proxy said about which. The operator sets trusted_proxies and \
+                 forward_auth.",
+            ),
             Self::StepUp { insufficient, .. } => explain_step_up(insufficient),
             Self::Elsewhere(denied) => explain_elsewhere(denied),
             Self::Misdirected => misdirected(),
-            Self::CrossSite(_) => Explanation::new(
-                (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+            Self::CrossSite(_) => Explanation::forbidden(
                 "Not from another site",
                 "A page of another site asked for this, and only the app's own pages may.",
             ),
             // Who is barred was told above.
-            Self::Forbidden(_) | Self::Barred { .. } => Explanation::new(
-                (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
-                "Closed",
-                "This page is closed to everybody.",
-            ),
+            Self::Forbidden(_) | Self::Barred { .. } => {
+                Explanation::forbidden("Closed", "This page is closed to everybody.")
+            }
             Self::BadRequest(sentence) => Explanation::new(
-                (StatusCode::BAD_REQUEST, "bad_request", INVALID_ARGUMENT),
+                StatusCode::BAD_REQUEST,
+                "bad_request",
                 "This request cannot be served",
                 format!("This request was refused: {sentence}."),
             ),
             Self::RequestTimeout => request_timeout(),
             Self::ClientGone => client_gone(),
-            Self::NotFound => not_found(),
-            Self::NoSuchToken => no_such_token(),
+            Self::NotFound => {
+                Explanation::not_found("Nothing here", "There is no page at this address.")
+            }
+            Self::NoSuchToken => Explanation::not_found("No such token", "You have no such token."),
             Self::MethodNotAllowed(_) => Explanation::new(
-                (
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    UNIMPLEMENTED,
-                ),
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
                 "Not in this way",
                 "This address does not take requests of this kind.",
             ),
             Self::Login(error) => explain_login(error),
             Self::ConfirmSignOut { .. } => Explanation::new(
-                (StatusCode::FORBIDDEN, "confirm_sign_out", PERMISSION_DENIED),
+                StatusCode::FORBIDDEN,
+                "confirm_sign_out",
                 "Sign out?",
                 "You came here from another site. Nothing happens until you say so.",
             ),
@@ -108,11 +110,7 @@ impl Reject {
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
             Self::NotExchanged(why) => explain_not_exchanged(why),
-            Self::BadGateway => Explanation::new(
-                (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
-                "The app does not answer",
-                "The app behind this page cannot be reached right now. Try again in a moment.",
-            ),
+            Self::BadGateway => bad_gateway(),
             Self::GatewayTimeout => gateway_timeout(),
         }
     }
@@ -250,7 +248,8 @@ impl Denial<'_> {
             None => "forbidden",
         };
         Explanation::new(
-            (StatusCode::FORBIDDEN, error, PERMISSION_DENIED),
+            StatusCode::FORBIDDEN,
+            error,
             "No access",
             operators_words.map_or_else(|| self.words(self.denied), Cow::Owned),
         )
@@ -329,56 +328,32 @@ fn words_for_machine(noun: &str, denied: &Denied) -> String {
 
 impl Explanation {
     fn new(
-        (status, error, grpc): (StatusCode, &'static str, u8),
+        status: StatusCode,
+        error: &'static str,
         title: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             status,
             error,
-            grpc,
             title,
             message: message.into(),
         }
     }
-}
 
-fn session_only() -> Explanation {
-    Explanation::new(
-        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
-        "Not with this",
-        "Only a browser session manages tokens.",
-    )
-}
+    fn forbidden(title: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", title, message)
+    }
 
-fn untold() -> Explanation {
-    Explanation::new(
-        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
-        "Asked about nothing",
-        "Here a proxy asks about requests, and no trusted proxy said about which. The operator sets trusted_proxies and \
-         forward_auth.",
-    )
-}
-
-fn not_found() -> Explanation {
-    Explanation::new(
-        (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
-        "Nothing here",
-        "There is no page at this address.",
-    )
-}
-
-fn no_such_token() -> Explanation {
-    Explanation::new(
-        (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
-        "No such token",
-        "You have no such token.",
-    )
+    fn not_found(title: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", title, message)
+    }
 }
 
 fn stale_form() -> Explanation {
     Explanation::new(
-        (StatusCode::FORBIDDEN, "stale_form", PERMISSION_DENIED),
+        StatusCode::FORBIDDEN,
+        "stale_form",
         "Nothing was changed",
         "What you sent was from another site, or from a page that is out of date. Look at your account's page \
          again, and send it from there.",
@@ -415,11 +390,7 @@ fn explain_no_credential(
 
 fn explain_elsewhere((route, denied): &(RouteDenial, Denied)) -> Explanation {
     let words = route.message.clone().map(Cow::Owned);
-    Explanation::new(
-        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
-        "No access",
-        words.unwrap_or(Cow::Borrowed(denied.sentence)),
-    )
+    Explanation::forbidden("No access", words.unwrap_or(Cow::Borrowed(denied.sentence)))
 }
 
 fn explain_step_up(insufficient: &Insufficient) -> Explanation {
@@ -438,11 +409,8 @@ fn explain_step_up(insufficient: &Insufficient) -> Explanation {
         }
     };
     Explanation::new(
-        (
-            StatusCode::UNAUTHORIZED,
-            INSUFFICIENT_USER_AUTHENTICATION,
-            UNAUTHENTICATED,
-        ),
+        StatusCode::UNAUTHORIZED,
+        INSUFFICIENT_USER_AUTHENTICATION,
         "Sign in again",
         message,
     )
@@ -450,11 +418,8 @@ fn explain_step_up(insufficient: &Insufficient) -> Explanation {
 
 fn misdirected() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::MISDIRECTED_REQUEST,
-            "misdirected",
-            INVALID_ARGUMENT,
-        ),
+        StatusCode::MISDIRECTED_REQUEST,
+        "misdirected",
         "Not here",
         "There is nothing under this name. See whether the address is right.",
     )
@@ -462,11 +427,8 @@ fn misdirected() -> Explanation {
 
 fn session_too_large() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "session_too_large",
-            INTERNAL,
-        ),
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "session_too_large",
         "This account does not fit",
         "Signing in went well, but your account carries more data than fits into cookies, a long \
          list of groups for instance. The people who run this app can help.",
@@ -476,26 +438,21 @@ fn session_too_large() -> Explanation {
 fn explain_credential(refused: &Refused) -> Explanation {
     match refused {
         Refused::Invalid(_) => Explanation::new(
-            (StatusCode::UNAUTHORIZED, "invalid_token", UNAUTHENTICATED),
+            StatusCode::UNAUTHORIZED,
+            "invalid_token",
             "Not known here",
             "The token or the password that came with this request is wrong, has expired, or is for another address. The gate's log has \
              the reason under this request_id.",
         ),
         Refused::Unavailable(_) => Explanation::new(
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "credential_unavailable",
-                UNAVAILABLE,
-            ),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "credential_unavailable",
             "One moment",
             "The token or the password that came with this request cannot be checked right now. Try again in a moment.",
         ),
         Refused::Throttled(wait) => Explanation::new(
-            (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_requests",
-                RESOURCE_EXHAUSTED,
-            ),
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
             "Too many attempts",
             format!(
                 "Too many wrong tokens or passwords came from your network. Try again in {} s.",
@@ -507,11 +464,8 @@ fn explain_credential(refused: &Refused) -> Explanation {
 
 fn session_unavailable() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "session_unavailable",
-            UNAVAILABLE,
-        ),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "session_unavailable",
         "One moment",
         "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
          a moment.",
@@ -520,7 +474,8 @@ fn session_unavailable() -> Explanation {
 
 fn sign_in_first(message: &'static str) -> Explanation {
     Explanation::new(
-        (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
+        StatusCode::UNAUTHORIZED,
+        "login_required",
         "Sign in first",
         message,
     )
@@ -528,11 +483,8 @@ fn sign_in_first(message: &'static str) -> Explanation {
 
 fn not_kept() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "login_unavailable",
-            UNAVAILABLE,
-        ),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "login_unavailable",
         "Signing in is not possible right now",
         "We cannot sign anybody in at the moment, through no fault of yours. Try again in a moment.",
     )
@@ -540,11 +492,8 @@ fn not_kept() -> Explanation {
 
 fn too_many_requests() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            RESOURCE_EXHAUSTED,
-        ),
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_requests",
         "One at a time",
         "Too many requests come from your network at once. Try again in a moment.",
     )
@@ -553,11 +502,8 @@ fn too_many_requests() -> Explanation {
 fn limited(exceeded: &Exceeded) -> Explanation {
     let seconds = rate_limit::seconds(exceeded.wait);
     Explanation::new(
-        (
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate_limited",
-            RESOURCE_EXHAUSTED,
-        ),
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate_limited",
         "That was often",
         format!("There is a limit on how often this may be asked for. Try again in {seconds} s."),
     )
@@ -565,11 +511,8 @@ fn limited(exceeded: &Exceeded) -> Explanation {
 
 fn content_too_large() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "content_too_large",
-            RESOURCE_EXHAUSTED,
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "content_too_large",
         "Too large",
         "What you sent is larger than the app behind this page takes.",
     )
@@ -577,69 +520,66 @@ fn content_too_large() -> Explanation {
 
 fn out_of_service() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "out_of_service",
-            UNAVAILABLE,
-        ),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "out_of_service",
         "The app does not answer",
         "The app behind this page is out of service right now. Try again in a moment.",
     )
 }
 
 fn explain_not_exchanged(why: &NotExchanged) -> Explanation {
-    let refusal = (
-        StatusCode::FORBIDDEN,
-        "no_exchangeable_token",
-        PERMISSION_DENIED,
-    );
+    let refused = |title, message| {
+        Explanation::new(
+            StatusCode::FORBIDDEN,
+            "no_exchangeable_token",
+            title,
+            message,
+        )
+    };
     match why {
-        NotExchanged::NotKept(_) => Explanation::new(
-            refusal,
+        NotExchanged::NotKept(_) => refused(
             "Sign in again",
             "The app behind this page acts in your name, and you signed in before it did. Sign in again in a new tab, then \
              come back to this one and reload it.",
         ),
-        NotExchanged::NoToken(_) => Explanation::new(
-            refusal,
+        NotExchanged::NoToken(_) => refused(
             "No access",
             "Send an access token of the provider, or a session: API tokens, service tokens and passwords have none to exchange.",
         ),
-        NotExchanged::Unsupported(_) => Explanation::new(
-            refusal,
+        NotExchanged::Unsupported(_) => refused(
             "No access",
             "The app behind this page acts in your name at another service, and the way in which you signed in does not \
              allow that.",
         ),
         NotExchanged::Failed { .. } if why.is_outage() => Explanation::new(
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "token_exchange_unavailable",
-                UNAVAILABLE,
-            ),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "token_exchange_unavailable",
             "One moment",
             "The app behind this page acts in your name, and whoever lets it do so does not answer right now. Try again in a \
              moment.",
         ),
         NotExchanged::Failed { .. } => Explanation::new(
-            (
-                StatusCode::BAD_GATEWAY,
-                "token_exchange_refused",
-                UNAVAILABLE,
-            ),
+            StatusCode::BAD_GATEWAY,
+            "token_exchange_refused",
             "The app cannot act in your name",
             "The provider gave no token for this app. Tell its operators.",
         ),
     }
 }
 
+fn bad_gateway() -> Explanation {
+    Explanation::new(
+        StatusCode::BAD_GATEWAY,
+        "bad_gateway",
+        "The app does not answer",
+        "The app behind this page cannot be reached right now. Try again in a moment.",
+    )
+}
+
 fn gateway_timeout() -> Explanation {
     Explanation::new(
-        (
-            StatusCode::GATEWAY_TIMEOUT,
-            "gateway_timeout",
-            DEADLINE_EXCEEDED,
-        ),
+        StatusCode::GATEWAY_TIMEOUT,
+        "gateway_timeout",
         "The app takes too long",
         "The app behind this page did not answer in time. Try again in a moment.",
     )
@@ -649,28 +589,24 @@ fn explain_login(error: &LoginError) -> Explanation {
     let status = error.status();
     if let LoginError::Insufficient { .. } = error {
         return Explanation::new(
-            (status, INSUFFICIENT_USER_AUTHENTICATION, UNAUTHENTICATED),
+            status,
+            INSUFFICIENT_USER_AUTHENTICATION,
             "A fresh sign-in is needed",
             error.sentence(),
         );
     }
-    let (code, grpc, title) = match (status, error.fault()) {
-        (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
-        (StatusCode::TOO_MANY_REQUESTS, _) => (
-            "too_many_logins",
-            RESOURCE_EXHAUSTED,
-            "Please wait a moment",
-        ),
+    let (code, title) = match (status, error.fault()) {
+        (StatusCode::NOT_FOUND, _) => ("not_found", "Nothing here"),
+        (StatusCode::TOO_MANY_REQUESTS, _) => ("too_many_logins", "Please wait a moment"),
         (StatusCode::SERVICE_UNAVAILABLE, _) => (
             "provider_unavailable",
-            UNAVAILABLE,
             "Signing in is not possible right now",
         ),
-        (_, Fault::Browser) => ("login_invalid", INVALID_ARGUMENT, "Please start again"),
-        (_, Fault::User) => ("login_denied", PERMISSION_DENIED, "Not signed in"),
-        (_, Fault::Provider) => ("provider_failed", UNAVAILABLE, "Signing in failed"),
+        (_, Fault::Browser) => ("login_invalid", "Please start again"),
+        (_, Fault::User) => ("login_denied", "Not signed in"),
+        (_, Fault::Provider) => ("provider_failed", "Signing in failed"),
     };
-    Explanation::new((status, code, grpc), title, error.sentence())
+    Explanation::new(status, code, title, error.sentence())
 }
 
 /// Where to begin anew: at the same provider for the same page as far as that is known.
@@ -699,7 +635,8 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
 
 fn request_timeout() -> Explanation {
     Explanation::new(
-        (StatusCode::REQUEST_TIMEOUT, "request_timeout", CANCELLED),
+        StatusCode::REQUEST_TIMEOUT,
+        "request_timeout",
         "It took too long to arrive",
         "What you sent did not arrive to its end in time. Check your connection, then send it again.",
     )
@@ -707,7 +644,8 @@ fn request_timeout() -> Explanation {
 
 fn client_gone() -> Explanation {
     Explanation::new(
-        (client_closed_request(), "client_gone", CANCELLED),
+        client_closed_request(),
+        "client_gone",
         "It did not arrive",
         "The connection broke off before all of the request had arrived. Send it again.",
     )
@@ -723,13 +661,3 @@ pub(super) const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 
 /// RFC 9470 §3.
 pub(super) const INSUFFICIENT_USER_AUTHENTICATION: &str = "insufficient_user_authentication";
-
-const CANCELLED: u8 = 1;
-const INVALID_ARGUMENT: u8 = 3;
-const DEADLINE_EXCEEDED: u8 = 4;
-const PERMISSION_DENIED: u8 = 7;
-const RESOURCE_EXHAUSTED: u8 = 8;
-const UNIMPLEMENTED: u8 = 12;
-const INTERNAL: u8 = 13;
-const UNAVAILABLE: u8 = 14;
-const UNAUTHENTICATED: u8 = 16;

@@ -34,7 +34,7 @@ pub fn render(
 ) -> Response<Body> {
     let explanation = reject.explain(site);
     let mut response = match (audience, reject) {
-        (Audience::Grpc, _) => return reply::grpc(explanation.grpc, explanation.error),
+        (Audience::Grpc, _) => return reply::grpc(explanation.status, explanation.error),
         (Audience::Navigation, _) if let Some(login) = reject.login(site) => {
             reply::redirect(StatusCode::FOUND, &login)
         }

@@ -111,21 +111,47 @@ pub fn framed(by: &str) -> Response<Body> {
     response
 }
 
-/// A gRPC status. A response without messages carries it among its headers ("Trailers-Only" in the
+/// The gRPC status that says the same as `status`. A response without messages carries it among its headers ("Trailers-Only" in the
 /// protocol's words), so that HTTP/1.1 and gRPC-Web clients read it too. The message is percent-encoded.
 #[expect(
     clippy::missing_panics_doc,
     reason = "percent-encoded text is a header value"
 )]
-pub fn grpc(status: u8, message: &str) -> Response<Body> {
+pub fn grpc(status: StatusCode, message: &str) -> Response<Body> {
     let mut response = reply(StatusCode::OK, Body::Empty);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    headers.insert(GRPC_STATUS, HeaderValue::from(grpc_code(status)));
     let message = utf8_percent_encode(message, GRPC_MESSAGE_ESCAPES).to_string();
     let message = HeaderValue::try_from(message).expect("percent-encoded text is visible ASCII");
     headers.insert(GRPC_MESSAGE, message);
     response
+}
+
+/// The code of gRPC's `status.proto`.
+fn grpc_code(status: StatusCode) -> u16 {
+    const CANCELLED: u16 = 1;
+    const UNKNOWN: u16 = 2;
+    const INVALID_ARGUMENT: u16 = 3;
+    const DEADLINE_EXCEEDED: u16 = 4;
+    const PERMISSION_DENIED: u16 = 7;
+    const RESOURCE_EXHAUSTED: u16 = 8;
+    const UNIMPLEMENTED: u16 = 12;
+    const INTERNAL: u16 = 13;
+    const UNAVAILABLE: u16 = 14;
+    const UNAUTHENTICATED: u16 = 16;
+    match status.as_u16() {
+        400 | 421 => INVALID_ARGUMENT,
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        404 | 405 => UNIMPLEMENTED,
+        408 | 499 => CANCELLED,
+        413 | 429 => RESOURCE_EXHAUSTED,
+        500 => INTERNAL,
+        502 | 503 => UNAVAILABLE,
+        504 => DEADLINE_EXCEEDED,
+        _ => UNKNOWN,
+    }
 }
 
 /// What every own answer carries. What is true for one visitor at one moment must not be kept by any

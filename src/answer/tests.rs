@@ -385,6 +385,11 @@ fn grpc_gets_its_status_among_the_headers() {
         assert!(!header(response.headers(), "grpc-message").is_empty());
         assert!(http_body::Body::is_end_stream(response.body()));
     }
+    for reject in every_reject() {
+        let response = render(&reject, Grpc, &site(), "0123");
+        let status = header(response.headers(), "grpc-status");
+        assert_ne!(status, "2", "UNKNOWN tells nothing: {reject:?}");
+    }
 }
 
 #[test]
