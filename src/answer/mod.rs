@@ -5,6 +5,7 @@
 //! quotation, escaped like every text.
 
 mod audit;
+mod denial;
 mod explain;
 mod page;
 mod password;
