@@ -14,7 +14,7 @@ use crate::{
     certificate::CERTIFICATE,
     clean::check_method,
     clock::Timestamp,
-    config::{self, Config, acceptance},
+    config::{self, Config, credentials},
     credential::{Proof, Refused, Voucher},
     decide::{Deny, Permit, Standing, decide},
     endpoint::Endpoint,
@@ -170,9 +170,9 @@ impl Explanation {
     ) -> Self {
         let proof = somebody.map(|somebody| somebody.proof);
         let proof = proof.filter(|_| route.access.asks_who());
-        let useless = proof.and_then(|proof| acceptance::not_accepted(config, route, proof));
+        let useless = proof.and_then(|proof| credentials::not_accepted(config, route, proof));
         if let (Some(proof), Some(why)) = (proof, useless)
-            && acceptance::reads_header_of(config, proof)
+            && credentials::reads_header_of(config, proof)
         {
             let reject = Refused::Invalid(why.to_owned()).into();
             return self.refuse(&reject, site);

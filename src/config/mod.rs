@@ -9,12 +9,12 @@
 //! reads tables that the operator names, and `tables` reads a list of tables. Each key must be read in every run, whatever the others
 //! say: a run over an empty file collects the keys.
 
-pub mod acceptance;
-#[cfg(test)]
-mod acceptance_tests;
 #[cfg(test)]
 mod bearer_tests;
 mod check;
+pub mod credentials;
+#[cfg(test)]
+mod credentials_tests;
 mod differing;
 mod duration;
 mod env;

@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{
-    Config, acceptance,
+    Config, credentials,
     env::Environment,
     problem::{Origin, Problem, Problems},
     schema::{Keys, Kind},
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
             audit: audit.ok()?,
             proxies: proxies?,
         };
-        self.warnings.extend(acceptance::warnings(&config));
+        self.warnings.extend(credentials::warnings(&config));
         Some(config)
     }
 
