@@ -200,7 +200,7 @@ fn explain_no_credential(
 ) -> Explanation {
     let what = match (advice, is_led) {
         (Advice::Token, _) => {
-            "This address takes access tokens and API tokens, not sessions. WWW-Authenticate names the metadata with the login."
+            "This address accepts access tokens, API tokens and service tokens only. WWW-Authenticate names the metadata with the login."
         }
         (Advice::Session, true) => "Nobody is signed in. Send the user to login_url.",
         (Advice::SessionOrToken, true) => {

@@ -14,30 +14,43 @@ use crate::{
 
 /// Why `route` does not accept credentials of this kind; none where it does.
 pub fn not_accepted(config: &Config, route: &Route, proof: Proof) -> Option<&'static str> {
-    let is_missing = match proof {
-        Proof::Session if !route.takes_sessions() => {
-            return Some("an mcp route takes access tokens and API tokens, no sessions");
-        }
-        Proof::AccessToken if route.resource.is_none() => {
-            return Some("the route accepts no access tokens: it has neither `mcp` nor `tokens`");
-        }
-        Proof::Session => config.providers.iter().all(|provider| !provider.login),
-        Proof::Bearer => config.providers.iter().all(|one| one.bearer.is_none()),
-        Proof::ApiToken => config.api_tokens.is_none(),
-        Proof::AccessToken => config.issuer.is_none(),
-        Proof::ServiceToken => config.service_tokens.is_empty(),
-        Proof::Password => config.users.is_none(),
-        Proof::Certificate => config.tls.as_ref().is_none_or(|tls| tls.clients.is_none()),
+    if !route.takes_sessions() && !proof.is_own_token() {
+        return Some("an mcp route accepts access tokens, API tokens and service tokens only");
+    }
+    if proof == Proof::AccessToken && route.resource.is_none() {
+        return Some("the route accepts no access tokens: it has neither `mcp` nor `tokens`");
+    }
+    let (is_there, why) = match proof {
+        Proof::Session => (
+            config.providers.iter().any(|provider| provider.login),
+            "nobody can sign in: all providers have login = false",
+        ),
+        Proof::Bearer => (
+            config.providers.iter().any(|one| one.bearer.is_some()),
+            "no tokens of providers are accepted: no provider has `bearer`",
+        ),
+        Proof::ApiToken => (
+            config.api_tokens.is_some(),
+            "no API tokens are accepted: there is no [api_tokens]",
+        ),
+        Proof::AccessToken => (
+            config.issuer.is_some(),
+            "no access tokens are accepted: there is no [issuer]",
+        ),
+        Proof::ServiceToken => (
+            !config.service_tokens.is_empty(),
+            "no service tokens are accepted: there are no [[service_tokens]]",
+        ),
+        Proof::Password => (
+            config.users.is_some(),
+            "no passwords are accepted: there is no [users]",
+        ),
+        Proof::Certificate => (
+            config.tls.as_ref().is_some_and(|tls| tls.clients.is_some()),
+            "no client certificates are accepted: there is no tls.client_ca",
+        ),
     };
-    is_missing.then_some(match proof {
-        Proof::Session => "nobody can sign in: all providers have login = false",
-        Proof::Bearer => "no tokens of providers are accepted: no provider has `bearer`",
-        Proof::ApiToken => "no API tokens are accepted: there is no [api_tokens]",
-        Proof::AccessToken => "no access tokens are accepted: there is no [issuer]",
-        Proof::ServiceToken => "no service tokens are accepted: there are no [[service_tokens]]",
-        Proof::Password => "no passwords are accepted: there is no [users]",
-        Proof::Certificate => "no client certificates are accepted: there is no tls.client_ca",
-    })
+    (!is_there).then_some(why)
 }
 
 /// Whether the gate reads the header in which such a credential comes. Else the app gets it, and nobody is known.

@@ -90,12 +90,23 @@ fn a_credential_or_provider_that_nobody_has_is_warned_of() {
     let session =
         route("allow = { credentials = [\"session\", \"bearer\"], providers = [\"oidc\"] }");
     assert_eq!(warnings(&session), [""; 0]);
-    let mcp = "[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\nallow = { credentials = [\"session\"] }\n";
-    assert!(
-        warnings(mcp)[0].contains("no sessions"),
-        "{:?}",
-        warnings(mcp)
-    );
+}
+
+#[test]
+fn credentials_that_an_mcp_route_does_not_accept_are_warned_of() {
+    for name in ["session", "bearer", "password", "certificate"] {
+        let told = warnings(&format!(
+            "bearer = {{ audience = [\"api\"] }}\n[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n\
+             allow = {{ credentials = [\"{name}\"] }}\n"
+        ));
+        assert_eq!(
+            told,
+            [format!(
+                "routes[0] lets nobody pass: it asks for the credential \"{name}\", and an mcp route accepts access tokens, \
+                 API tokens and service tokens only"
+            )]
+        );
+    }
 }
 
 #[test]

@@ -45,6 +45,14 @@ impl Proof {
         Self::Certificate,
     ];
 
+    /// Whether it is a token that the gate gives, or that its file names.
+    pub fn is_own_token(self) -> bool {
+        match self {
+            Self::ApiToken | Self::AccessToken | Self::ServiceToken => true,
+            Self::Session | Self::Bearer | Self::Password | Self::Certificate => false,
+        }
+    }
+
     /// What the app, the log and the audit trail call it.
     pub fn name(self) -> &'static str {
         match self {

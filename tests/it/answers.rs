@@ -251,7 +251,7 @@ async fn a_program_is_told_what_it_can_send() {
                           [[routes]]\npath = \"/api/**\"\naccess = \"api\"\n";
     const TOKEN: &str = "[[service_tokens]]\nname = \"ci\"\n\
                          hash = \"sha256:5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\"\n";
-    const MCP: &str = "This address takes access tokens and API tokens, not sessions. WWW-Authenticate names the metadata with the login.";
+    const MCP: &str = "This address accepts access tokens, API tokens and service tokens only. WWW-Authenticate names the metadata with the login.";
     const SIGN_IN: &str = "Nobody is signed in. Send the user to login_url.";
     const BEARER: &str = "A program sends `Authorization: Bearer TOKEN`.";
     const API: &str =

@@ -252,7 +252,7 @@ fn sessions_and_access_tokens_count_where_the_road_counts_them() {
     }
     let told = json(&["GET", "/mcp/x", "--as", ada]);
     let why = told["because"].as_str().unwrap_or_default();
-    assert!(why.contains("session") && !why.contains("302"), "{told}");
+    assert!(why.contains("an mcp route accepts"), "{told}");
 }
 
 #[test]
@@ -370,14 +370,21 @@ fn it_says_where_a_credential_is_not_accepted() {
         let (_, why) = because("/x", &person, "");
         assert!(why.contains(expected), "{person}: {why}");
     }
-    let mcp = "[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n";
-    assert_eq!(
-        because("/mcp/x", ada, mcp),
-        (
-            "sign_in".to_owned(),
-            "an mcp route takes access tokens and API tokens, no sessions".to_owned()
-        )
-    );
+    // The route accepts tokens of the gate's own, and what is none of them gets 401, or counts for nothing.
+    let mcp = format!("{CREDENTIALS}[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n");
+    let only = "an mcp route accepts access tokens, API tokens and service tokens only";
+    for (person, expected) in [
+        (ada, "sign_in"),
+        (&*bearer, "invalid_credential"),
+        ("user=backup,credential=password", "invalid_credential"),
+        ("user=robot,credential=certificate", "sign_in"),
+    ] {
+        let (verdict, why) = because("/mcp/x", person, &mcp);
+        assert_eq!(verdict, expected, "{person}: {why}");
+        assert!(why.ends_with(only), "{person}: {why}");
+    }
+    let (verdict, _) = because("/mcp/x", "user=ci,credential=service_token", &mcp);
+    assert_eq!(verdict, "pass");
 }
 
 /// What the configuration itself knows of them need not be said.
