@@ -74,14 +74,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             continue;
         }
         let all = &route.requirements.all;
-        let ways: Vec<Requirement> = match &route.requirements.any[..] {
-            [] => vec![all.clone()],
-            any => any.iter().map(|one| both(all, one)).collect(),
+        let closed: Option<Vec<String>> = match &route.requirements.any[..] {
+            [] => why_nobody(config, route, &[all]).map(|why| vec![why]),
+            any => any
+                .iter()
+                .map(|one| why_nobody(config, route, &[all, one]))
+                .collect(),
         };
-        let closed: Option<Vec<String>> = ways
-            .iter()
-            .map(|way| why_nobody(config, route, way))
-            .collect();
         warnings.extend(closed.and_then(|whys| whys.into_iter().next()));
     }
     warnings
@@ -101,60 +100,53 @@ fn useless_bearer(provider: &ProviderSettings) -> Option<String> {
     })
 }
 
-/// What two requirements ask together, of credentials, providers and scopes.
-fn both(one: &Requirement, other: &Requirement) -> Requirement {
-    Requirement {
-        providers: common(&one.providers, &other.providers),
-        credentials: common(&one.credentials, &other.credentials),
-        scopes: [&one.scopes[..], &other.scopes[..]].concat(),
-        ..Requirement::default()
+/// Why no credential of this configuration can fit all of `requirements`; none where one can.
+fn why_nobody(config: &Config, route: &Route, requirements: &[&Requirement]) -> Option<String> {
+    let lets_nobody_pass = |why: &str| Some(format!("{} lets nobody pass: {why}", route.name));
+    let credentials = in_common(requirements, |one| &one.credentials);
+    let providers = in_common(requirements, |one| &one.providers);
+    if matches!(credentials.as_deref(), Some([])) {
+        return lets_nobody_pass("`allow` and `any` have no credential in common");
     }
-}
-
-/// What is on both lists; an empty one asks for nothing. Lists without a common entry are left as one of them is: that is for the eye.
-fn common<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
-    if one.is_empty() || other.is_empty() {
-        return [one, other].concat();
+    if matches!(providers.as_deref(), Some([])) {
+        return lets_nobody_pass("`allow` and `any` have no provider in common");
     }
-    let both = one.iter().filter(|entry| other.contains(entry));
-    let both: Vec<T> = both.cloned().collect();
-    if both.is_empty() { one.to_vec() } else { both }
-}
-
-/// Why no credential of this configuration can fit; none where one can.
-fn why_nobody(config: &Config, route: &Route, way: &Requirement) -> Option<String> {
-    let accepted = |proof: &Proof| not_accepted(config, route, *proof).is_none();
-    let named = |proof: &Proof| way.credentials.is_empty() || way.credentials.contains(proof);
-    let mut fitting: Vec<Proof> = Proof::ALL.into_iter().filter(accepted).collect();
-    fitting.retain(named);
-    let name = &route.name;
+    let mut fitting = credentials.clone().unwrap_or_else(|| Proof::ALL.to_vec());
+    fitting.retain(|proof| not_accepted(config, route, *proof).is_none());
     if fitting.is_empty() {
-        let why = way.credentials.first();
-        let why = why.and_then(|proof| not_accepted(config, route, *proof));
-        return Some(match why {
+        let asked = credentials.unwrap_or_default();
+        let why = asked
+            .first()
+            .and_then(|proof| not_accepted(config, route, *proof));
+        return lets_nobody_pass(&match why {
             Some(why) => format!(
-                "{name} lets nobody pass: it asks for the credential {}, and {why}",
-                written(way.credentials.iter().map(|proof| proof.name()))
+                "it asks for the credential {}, and {why}",
+                written(asked.iter().map(|proof| proof.name()), " or ")
             ),
-            None => format!("{name} lets nobody pass: this configuration has no credential for it"),
+            None => "this configuration has no credential for it".to_owned(),
         });
     }
-    fitting.retain(|proof| {
-        let of = sources(config, *proof);
-        way.providers.is_empty() || way.providers.iter().any(|name| of.contains(&&**name))
-    });
-    if fitting.is_empty() {
-        return Some(format!(
-            "{name} lets nobody pass: it asks for the provider {}, and no credential of this configuration is from there",
-            written(way.providers.iter().map(String::as_str))
-        ));
+    if let Some(providers) = providers {
+        fitting.retain(|proof| {
+            let sources = sources(config, *proof);
+            providers.iter().any(|name| sources.contains(&&**name))
+        });
+        if fitting.is_empty() {
+            return lets_nobody_pass(&format!(
+                "it asks for the provider {}, and no credential of this configuration is from there",
+                written(providers.iter().map(String::as_str), " or ")
+            ));
+        }
     }
-    fitting.retain(|proof| can_have(config, route, *proof, &way.scopes));
+    let scopes: Vec<String> = requirements
+        .iter()
+        .flat_map(|one| one.scopes.clone())
+        .collect();
+    fitting.retain(|proof| can_have(config, route, *proof, &scopes));
     if !fitting.is_empty() {
         return None;
     }
-    let scopes = written(way.scopes.iter().map(String::as_str));
-    let (what, one) = match way.scopes.len() {
+    let (what, one) = match scopes.len() {
         1 => ("scope", "it"),
         _ => ("scopes", "them"),
     };
@@ -164,13 +156,31 @@ fn why_nobody(config: &Config, route: &Route, way: &Requirement) -> Option<Strin
         "set bearer, [api_tokens], [[service_tokens]] or [issuer]"
     };
     Some(format!(
-        "{name} asks for the {what} {scopes}, and no credential of this configuration can have {one}: {hint}"
+        "{} asks for the {what} {}, and no credential of this configuration can have {one}: {hint}",
+        route.name,
+        written(scopes.iter().map(String::as_str), ", ")
     ))
 }
 
-fn written<'a>(names: impl Iterator<Item = &'a str>) -> String {
+/// What is on the lists of all `requirements`; none where all lists are empty, which ask for nothing.
+fn in_common<T: Clone + PartialEq>(
+    requirements: &[&Requirement],
+    list: fn(&Requirement) -> &Vec<T>,
+) -> Option<Vec<T>> {
+    let mut lists = requirements
+        .iter()
+        .map(|one| list(one))
+        .filter(|list| !list.is_empty());
+    let mut common = lists.next()?.clone();
+    for list in lists {
+        common.retain(|entry| list.contains(entry));
+    }
+    Some(common)
+}
+
+fn written<'a>(names: impl Iterator<Item = &'a str>, separator: &str) -> String {
     let quoted: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
-    quoted.join(", ")
+    quoted.join(separator)
 }
 
 /// What may stand as the provider of somebody with such a credential.

@@ -110,6 +110,48 @@ fn credentials_that_an_mcp_route_does_not_accept_are_warned_of() {
 }
 
 #[test]
+fn what_two_lists_do_not_have_in_common_is_warned_of() {
+    for (all, one, what) in [
+        (
+            "credentials = [\"session\"]",
+            "credentials = [\"bearer\"]",
+            "credential",
+        ),
+        (
+            "providers = [\"oidc\"]",
+            "providers = [\"service\"]",
+            "provider",
+        ),
+    ] {
+        let told = warnings(&format!(
+            "bearer = {{ audience = [\"api\"] }}\n[[service_tokens]]\nname = \"ci\"\nhash = \"sha256:{}\"\n{}",
+            "5e".repeat(32),
+            route(&format!("allow = {{ {all} }}\nany = [{{ {one} }}]"))
+        ));
+        assert_eq!(
+            told,
+            [format!(
+                "routes[0] lets nobody pass: `allow` and `any` have no {what} in common"
+            )]
+        );
+    }
+}
+
+#[test]
+fn only_what_both_lists_name_is_warned_of() {
+    let told = warnings(&route(
+        "allow = { credentials = [\"session\", \"bearer\", \"password\"] }\nany = [{ credentials = [\"bearer\", \"password\"] }]",
+    ));
+    assert_eq!(
+        told,
+        [
+            "routes[0] lets nobody pass: it asks for the credential \"bearer\" or \"password\", and no tokens of providers are \
+             accepted: no provider has `bearer`"
+        ]
+    );
+}
+
+#[test]
 fn api_tokens_have_the_scopes_of_their_table() {
     let tables = |scope: &str| {
         format!(
