@@ -216,7 +216,10 @@ impl Reader<'_> {
     ) {
         let is_kept = matches!(state, Ok(Some(StateSettings::File(_))));
         if settings.is_some() && is_kept && session.is_some_and(|session| session.ephemeral) {
-            self.warn_of_grants_that_end();
+            self.warnings.push(
+                "session.secret is not set: after a restart nobody can open the grants in `state`, and clients must log in again"
+                    .to_owned(),
+            );
         }
         let marked = routes
             .unwrap_or_default()

@@ -20,20 +20,7 @@ use crate::{
     spelling,
 };
 
-/// What is said where no secret is set.
-const NOT_SET: &str =
-    "session.secret is not set: sessions end with this process, and no replica shares them";
-
 impl Reader<'_> {
-    /// Says in the same place that grants end, too: they are in a file, and nobody opens them there after a restart.
-    pub(super) fn warn_of_grants_that_end(&mut self) {
-        let not_set = self.warnings.iter_mut().find(|warning| *warning == NOT_SET);
-        if let Some(warning) = not_set {
-            "session.secret is not set: sessions, and everything that clients were granted, end with this process"
-                .clone_into(warning);
-        }
-    }
-
     pub(super) fn session(
         &mut self,
         root: &Table<'_>,
@@ -47,7 +34,10 @@ impl Reader<'_> {
         };
         let ephemeral = written.is_none();
         if ephemeral {
-            self.warnings.push(NOT_SET.to_owned());
+            self.warnings.push(
+                "session.secret is not set: sessions end with this process, and no replica shares them"
+                    .to_owned(),
+            );
         }
         let store = self.store(table);
         let lifetime = self.lifetime(table);
