@@ -56,7 +56,7 @@ impl Reject {
             }
             Self::Untold => Explanation::forbidden(
                 "Asked about nothing",
-                "Here a proxy asks about requests, and no trusted proxy said about which. The operator sets trusted_proxies and \
+                "A proxy asks here about a request, and no trusted proxy said about which one. The operator sets trusted_proxies and \
                  forward_auth.",
             ),
             Self::StepUp { insufficient, .. } => explain_step_up(insufficient),

@@ -45,7 +45,7 @@ impl Reader<'_> {
         Ok(Some(AuditSettings { to, required }))
     }
 
-    /// The gate makes the file, and no folder. On a machine that need not have the secrets it need not be either.
+    /// The gate makes the file, and no folder. `check --without-secrets` may run on another machine, which need not have it.
     fn warn_of_missing_folder(&mut self, path: &Path) {
         let folder = path.parent().unwrap_or(path);
         let folder = if folder.as_os_str().is_empty() {
