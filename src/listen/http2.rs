@@ -86,6 +86,9 @@ pub(super) fn serve<S: ClientSocket>(
         limits,
         idle_since: now,
         blocked_since: None,
+        sent: 0,
+        sent_at: now,
+        stalled: 0,
         resets_since: now,
         seen: 0,
     }
@@ -108,6 +111,11 @@ struct Driver<S: ClientSocket> {
     /// Since when there has been no stream, as far as was looked.
     idle_since: Instant,
     blocked_since: Option<Instant>,
+    /// What has left of all bodies, and when that was last more, or everything had left.
+    sent: usize,
+    sent_at: Instant,
+    /// Streams that wait for nothing but their client.
+    stalled: u32,
     resets_since: Instant,
     /// Requests begun when it was last looked.
     seen: u32,
@@ -132,15 +140,32 @@ impl<S: ClientSocket> Driver<S> {
             self.blocked_since = None;
         }
         let stalled = self.streams.take_stalled(now, self.limits.write_timeout);
-        for _ in 0..stalled {
+        for _ in 0..stalled.taken {
             self.hit(Limit::WriteTimeout);
         }
+        self.stalled = stalled.open;
         if now - self.resets_since >= RESET_WINDOW {
             self.resets_since = now;
             self.streams.resets.store(0, Ordering::Relaxed);
         }
-        if self.streams.open.load(Ordering::Relaxed) > 0 || self.streams.budget.is_used() {
+        let budget = &self.streams.budget;
+        let has_unsent = budget.has_unsent();
+        if !has_unsent || budget.sent() != self.sent {
+            (self.sent, self.sent_at) = (budget.sent(), now);
+        }
+        if self.has_open_streams() {
             self.idle_since = now;
+        } else if has_unsent {
+            // Whether it answers pings says nothing: it could hold what it does not take for ever.
+            self.idle_since = now;
+            if now - self.sent_at >= self.limits.write_timeout / 4 {
+                self.place.set_idle();
+            } else {
+                self.place.set_busy();
+            }
+            if now - self.sent_at >= self.limits.write_timeout {
+                return Some(Ended::WriteTimeout);
+            }
         } else {
             self.place.set_idle();
             let idle = now - self.idle_since;
@@ -160,6 +185,11 @@ impl<S: ClientSocket> Driver<S> {
             self.drain(now, Limit::Http2MaxAge);
         }
         None
+    }
+
+    /// Whether there are streams that wait for more than their client.
+    fn has_open_streams(&self) -> bool {
+        self.streams.open.load(Ordering::Relaxed) > self.stalled
     }
 
     /// Asks the client to open no more streams here (GOAWAY, RFC 9113 §6.8).
@@ -203,7 +233,7 @@ impl<S: ClientSocket> Future for Driver<S> {
                 return Poll::Ready(Ended::TooManyResets);
             }
             match this.place.control().poll(context) {
-                Command::Close if this.streams.open.load(Ordering::Relaxed) == 0 => {
+                Command::Close if !this.has_open_streams() => {
                     return Poll::Ready(Ended::Evicted);
                 }
                 Command::Drain | Command::Close if this.draining_since.is_none() => {

@@ -1,8 +1,8 @@
 //! How many bytes of answers one HTTP/2 connection may hold while its client does not read.
 //!
 //! Whatever the client's windows allow, hyper takes the next piece of a body before there is room for it, and buffers it for each
-//! stream. Here each piece counts from when it leaves the body until it is written, over all streams of the connection.
-//! Beyond the bound bodies wait.
+//! stream. Here each piece counts from when it leaves the body until it is written, over all streams of the connection, and
+//! with what it takes beside its bytes: an app may send them one by one. Beyond the bound bodies wait.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +17,9 @@ use bytes::Bytes;
 
 use crate::observe::metrics::{Limit, LimitHits};
 
+/// What a piece takes beside its bytes: its owner, and its frame in h2's buffer, which grows to twice its size.
+const PIECE: usize = 512;
+
 /// The bytes in flight of one connection.
 pub(super) struct SendBudget {
     limit: usize,
@@ -24,6 +27,8 @@ pub(super) struct SendBudget {
     /// Whether somebody has waited since there was room.
     is_hit: AtomicBool,
     used: AtomicUsize,
+    /// Counts what has left: it differs where anything has.
+    sent: AtomicUsize,
     waiting: Mutex<BTreeMap<u64, Waker>>,
     next: AtomicUsize,
 }
@@ -49,6 +54,7 @@ impl SendBudget {
             hits,
             is_hit: AtomicBool::new(false),
             used: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
             waiting: Mutex::default(),
             next: AtomicUsize::new(0),
         })
@@ -62,18 +68,24 @@ impl SendBudget {
         }
     }
 
-    /// Whether a part of any answer is not on the wire.
-    pub(super) fn is_used(&self) -> bool {
+    /// Whether a part of any body is not on the wire.
+    pub(super) fn has_unsent(&self) -> bool {
         self.used.load(Ordering::Relaxed) > 0
+    }
+
+    /// Differs from what it was where a part of any body has left since.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Waker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn release(&self, length: usize) {
-        let before = self.used.fetch_sub(length, Ordering::AcqRel);
-        if before >= self.limit && before - length < self.limit {
+    fn release(&self, cost: usize) {
+        self.sent.fetch_add(cost, Ordering::Relaxed);
+        let before = self.used.fetch_sub(cost, Ordering::AcqRel);
+        if before >= self.limit && before - cost < self.limit {
             self.is_hit.store(false, Ordering::Relaxed);
             for waker in std::mem::take(&mut *self.waiting()).into_values() {
                 waker.wake();
@@ -102,13 +114,14 @@ impl StreamBudget {
         Poll::Pending
     }
 
-    /// Counts a piece until it is dropped, which is when it is on the wire.
+    /// Counts a piece of the body until it is dropped, which is when it is on the wire.
     pub(super) fn hold(&self, bytes: Bytes) -> Bytes {
         if bytes.is_empty() {
             return bytes;
         }
-        self.budget.used.fetch_add(bytes.len(), Ordering::AcqRel);
-        self.held.fetch_add(bytes.len(), Ordering::Relaxed);
+        let cost = bytes.len() + PIECE;
+        self.budget.used.fetch_add(cost, Ordering::AcqRel);
+        self.held.fetch_add(cost, Ordering::Relaxed);
         Bytes::from_owner(Piece {
             bytes,
             budget: Arc::clone(&self.budget),
@@ -116,7 +129,7 @@ impl StreamBudget {
         })
     }
 
-    /// Bytes of this stream that are not on the wire.
+    /// What this stream's body has that is not on the wire.
     pub(super) fn held(&self) -> &Arc<AtomicUsize> {
         &self.held
     }
@@ -136,8 +149,9 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
-        self.budget.release(self.bytes.len());
+        let cost = self.bytes.len() + PIECE;
+        self.held.fetch_sub(cost, Ordering::Relaxed);
+        self.budget.release(cost);
     }
 }
 
@@ -147,13 +161,13 @@ mod tests {
 
     #[tokio::test]
     async fn streams_share_one_bound_and_wait_for_room() {
-        let budget = SendBudget::new(10, LimitHits::default());
+        let budget = SendBudget::new(2 * PIECE, LimitHits::default());
         let (one, other) = (budget.stream(), budget.stream());
         let room = |stream: &StreamBudget| stream.poll_room(&Context::from_waker(Waker::noop()));
         let first = one.hold(Bytes::from_static(b"123456"));
         assert!(room(&other).is_ready());
         let second = one.hold(Bytes::from_static(b"123456"));
-        assert_eq!(one.held().load(Ordering::Relaxed), 12);
+        assert_eq!(one.held().load(Ordering::Relaxed), 2 * (PIECE + 6));
         assert!(room(&one).is_pending() && room(&other).is_pending());
         let waits = tokio::spawn(std::future::poll_fn(move |context| {
             other.poll_room(context)
@@ -168,5 +182,7 @@ mod tests {
         drop(one);
         assert!(budget.waiting().is_empty());
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.sent(), 2 * (PIECE + 6));
+        assert!(!budget.has_unsent());
     }
 }

@@ -41,6 +41,16 @@ struct StreamAnswer {
     held: Arc<AtomicUsize>,
     last_held: usize,
     stalled_since: Option<Instant>,
+    is_taken: bool,
+}
+
+/// What was found where streams are stuck.
+#[derive(Default)]
+pub(super) struct Stalled {
+    /// Those whose bodies were taken away just now.
+    pub(super) taken: u32,
+    /// Those that wait for nothing but their client, and have for a while.
+    pub(super) open: u32,
 }
 
 /// One stream, from its request to the end of its answer.
@@ -85,13 +95,17 @@ impl Streams {
     }
 
     /// Takes away the bodies of streams whose client has taken nothing for `limit`, and with them their connections to
-    /// the upstream. The streams end when their client asks for more. How many there were.
-    pub(super) fn take_stalled(&self, now: Instant, limit: Duration) -> usize {
-        let mut stalled = 0;
+    /// the upstream. The streams end when their client asks for more. From a quarter of it on they are stalled.
+    pub(super) fn take_stalled(&self, now: Instant, limit: Duration) -> Stalled {
+        let mut stalled = Stalled::default();
         self.answers().retain_mut(|answer| {
             let Some(body) = answer.body.upgrade() else {
                 return false;
             };
+            if answer.is_taken {
+                stalled.open += 1;
+                return true;
+            }
             let held = answer.held.load(Ordering::Relaxed);
             if held == 0 || held != answer.last_held {
                 (answer.last_held, answer.stalled_since) = (held, None);
@@ -99,14 +113,17 @@ impl Streams {
             }
             let since = *answer.stalled_since.get_or_insert(now);
             if now - since < limit {
+                stalled.open += u32::from(now - since >= limit / 4);
                 return true;
             }
             let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(mut taken) = taken {
                 taken.note_end(observe::Ended::Limit);
-                stalled += 1;
+                stalled.taken += 1;
             }
-            false
+            answer.is_taken = true;
+            stalled.open += 1;
+            true
         });
         stalled
     }
@@ -130,6 +147,7 @@ impl StreamPlace {
             held: Arc::clone(budget.held()),
             last_held: 0,
             stalled_since: None,
+            is_taken: false,
         });
         budget
     }

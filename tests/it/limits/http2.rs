@@ -7,7 +7,11 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 
 use super::{SOON, limited, limited_with};
 use crate::support::{House, h2, house::Plan};
@@ -60,6 +64,73 @@ async fn a_connection_that_nobody_reads_holds_little() {
         .await
         .expect("others are served");
     answer.into_body().collect().await.expect("whole");
+}
+
+/// An app that answers everything with pieces of one byte, for ever.
+async fn crumbs() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let mut next = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+                while stream.write_all(next.as_bytes()).await.is_ok() {
+                    next = "1\r\nx\r\n".repeat(10_000);
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Most of what such pieces take is not their bytes.
+#[tokio::test]
+async fn small_pieces_that_nobody_reads_hold_little() {
+    let plan = House::plan().upstream_at(&crumbs().await);
+    let house = plan.route("/**", "public").admin().start().await;
+    let before = house.process.memory_kib("RssAnon");
+    let stream = TcpStream::connect(house.address).await.expect("accepted");
+    let mut stream = stalling::Connection::begin(stream).await;
+    for number in 0..120_u32 {
+        stream.ask("/x", 2 * number + 1).await;
+    }
+    house.limit_is_hit("http2_buffer").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let now = house.process.memory_kib("RssAnon");
+    // Four, and what 120 requests take.
+    assert!(now < before + 8 * 1024, "{before} KiB, and then {now}");
+}
+
+/// Such a client holds what it is sent, and answers pings for as long as it likes.
+#[tokio::test]
+async fn a_connection_whose_client_has_no_window_ends() {
+    for path in ["/x", "/_/drip"] {
+        let (house, _upstream) = limited_with("write_timeout = \"1s\"", Plan::admin).await;
+        let stream = TcpStream::connect(house.address).await.expect("accepted");
+        let mut stream = stalling::Connection::begin_shut(stream).await;
+        stream.ask(path, 1).await;
+        let closed = tokio::time::timeout(SOON, stream.until_closed());
+        closed.await.expect("the connection ends");
+        house.limit_is_hit("write_timeout").await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_client_has_no_window_makes_room() {
+    let (house, upstream) = limited("connections = 1\nwrite_timeout = \"8s\"").await;
+    let stream = TcpStream::connect(house.address).await.expect("accepted");
+    let mut stuck = stalling::Connection::begin_shut(stream).await;
+    stuck.ask("/x", 1).await;
+    upstream
+        .wait_until("the request", |upstream| upstream.count() == 1)
+        .await;
+    // It keeps its place for a quarter of the time.
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    let (mut client, _connection) = wide_open(&house).await;
+    let answer = client.send_request(ask("/x")).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]
@@ -135,18 +206,39 @@ async fn more_streams_than_may_be_wait_for_their_turn() {
 
 /// Frames by hand: a client that asks, opens its windows wide, and reads nothing.
 mod stalling {
-    use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
 
     pub(super) struct Connection(TcpStream);
 
     impl Connection {
-        pub(super) async fn begin(mut stream: TcpStream) -> Self {
+        pub(super) async fn begin(stream: TcpStream) -> Self {
+            // The connection's window is as large as may be, too.
+            let wide = frame(8, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes());
+            Self::with_window(stream, 0x7fff_ffff, &wide).await
+        }
+
+        /// One whose streams have no window at all.
+        pub(super) async fn begin_shut(stream: TcpStream) -> Self {
+            Self::with_window(stream, 0, &[]).await
+        }
+
+        async fn with_window(mut stream: TcpStream, window: u32, further: &[u8]) -> Self {
             let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-            // SETTINGS_INITIAL_WINDOW_SIZE as large as may be, and the connection's window as well.
-            bytes.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
-            bytes.extend(frame(8, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()));
+            // SETTINGS_INITIAL_WINDOW_SIZE.
+            let setting = [&[0, 4], &window.to_be_bytes()[..]].concat();
+            bytes.extend(frame(4, 0, 0, &setting));
+            bytes.extend(further);
             stream.write_all(&bytes).await.expect("sent");
             Self(stream)
+        }
+
+        /// Reads what comes until the gate ends the connection.
+        pub(super) async fn until_closed(&mut self) {
+            let mut some = [0; 4096];
+            while self.0.read(&mut some).await.is_ok_and(|length| length > 0) {}
         }
 
         pub(super) async fn ask(&mut self, path: &str, stream: u32) {
