@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +23,7 @@ use super::{
     connection_guard::ConnectionGuard,
     context::Worker,
     ended::Ended,
-    http1::{self, Parked, Served},
+    http1::{self, Served},
     http2,
     idle::IdleConnection,
     proxied,
@@ -59,10 +59,9 @@ pub(super) async fn serve(
     let mut client = address.map(|address| address.ip().to_canonical());
     let place = guard.place.clone();
     let opening = open(Arc::clone(&worker), stream, &mut client, is_proxied, place);
-    let opened = Box::pin(opening).await;
-    let served = match opened {
+    let served = match Box::pin(opening).await {
         Ok(serving) => serving.await,
-        Err(ended) => Served::Ended(ended),
+        Err(served) => served,
     };
     park_or_report(&worker, served, client, is_proxied, guard);
 }
@@ -73,25 +72,41 @@ pub(super) async fn resume(worker: Arc<Worker>, idle: IdleConnection) {
         socket,
         client,
         is_proxied,
+        is_new,
         guard,
     } = idle;
     let place = guard.place.clone();
-    // What is parked is not TLS.
-    let peer = Peer::new(client, false).behind_proxy(is_proxied);
-    let requests = Requests::new(Arc::clone(&worker), peer, place.requests());
-    let first = Bytes::new();
-    let serving: io::Result<Serving> = socket.into_stream().map(|stream| match stream {
-        Stream::Tcp(stream) => {
-            let socket = queued(&worker, stream);
-            Box::pin(http1::serve(requests, socket, first, place)) as _
+    let peer = (client, is_proxied);
+    let serving = match socket.into_stream() {
+        Err(error) => Err(Ended::Lost(error).into()),
+        Ok(stream) if is_new => {
+            Box::pin(open_stream(Arc::clone(&worker), stream, peer, place)).await
         }
-        Stream::Unix(stream) => Box::pin(http1::serve(requests, stream, first, place)) as _,
-    });
+        Ok(stream) => Ok(serve_http1(&worker, stream, peer, place)),
+    };
     let served = match serving {
         Ok(serving) => serving.await,
-        Err(error) => Served::Ended(Ended::Lost(error)),
+        Err(served) => served,
     };
     park_or_report(&worker, served, client, is_proxied, guard);
+}
+
+/// Serves on a connection that has had a request. It is no TLS.
+fn serve_http1(
+    worker: &Arc<Worker>,
+    stream: Stream,
+    (client, is_proxied): (Option<IpAddr>, bool),
+    place: Place,
+) -> Serving {
+    let peer = Peer::new(client, false).behind_proxy(is_proxied);
+    let requests = Requests::new(Arc::clone(worker), peer, place.requests());
+    let first = (Bytes::new(), tokio::time::Instant::now());
+    match stream {
+        Stream::Tcp(stream) => {
+            Box::pin(http1::serve(requests, queued(worker, stream), first, place))
+        }
+        Stream::Unix(stream) => Box::pin(http1::serve(requests, stream, first, place)),
+    }
 }
 
 /// What is sent on it waits for what else the worker sends.
@@ -99,7 +114,7 @@ fn queued(worker: &Worker, stream: TcpStream) -> QueuedSocket {
     QueuedSocket::new(TcpSocket::new(stream), worker.sends.clone())
 }
 
-/// Has a connection wait for its next request, or says how it ended.
+/// Has a connection wait for its next request, or its first, or says how it ended.
 fn park_or_report(
     worker: &Worker,
     served: Served,
@@ -107,23 +122,31 @@ fn park_or_report(
     is_proxied: bool,
     guard: ConnectionGuard,
 ) {
-    let ended = match served {
-        Served::Ended(ended) => ended,
-        Served::Idle(socket) => {
-            let idle = IdleConnection {
-                socket,
-                client,
-                is_proxied,
-                guard,
-            };
-            let limit = worker.limits().keep_alive_timeout;
-            match worker.idle.park(idle, limit) {
-                Ok(()) => return,
-                Err((_, error)) => Ended::Lost(error),
-            }
-        }
+    let limits = worker.limits();
+    let (socket, is_new, limit) = match served {
+        Served::Ended(ended) => return report(&ended, client, worker),
+        Served::Idle(socket) => (socket, false, limits.keep_alive_timeout),
+        Served::Silent(socket) => (
+            socket,
+            true,
+            limits.header_timeout.saturating_sub(with_task(&limits)),
+        ),
     };
-    report(&ended, client, worker);
+    let idle = IdleConnection {
+        socket,
+        client,
+        is_proxied,
+        is_new,
+        guard,
+    };
+    if let Err((_, error)) = worker.idle.park(idle, limit) {
+        report(&Ended::Lost(error), client, worker);
+    }
+}
+
+/// How long a new connection that says nothing has a task.
+fn with_task(limits: &Limits) -> Duration {
+    http1::PARK_AFTER.min(limits.header_timeout / 4)
 }
 
 /// Waits for what comes before the first request. `client` becomes whom a proxy speaks for.
@@ -133,7 +156,7 @@ async fn open(
     client: &mut Option<IpAddr>,
     is_proxied: bool,
     place: Place,
-) -> Result<Serving, Ended> {
+) -> Result<Serving, Served> {
     if is_proxied {
         // Boxed: other connections have no need of it.
         let limits = worker.limits();
@@ -142,11 +165,30 @@ async fn open(
             if matches!(ended, Ended::Crowded) && worker.current().tls.is_none() {
                 refuse(stream).await;
             }
-            return Err(ended);
+            return Err(ended.into());
         }
     }
+    open_stream(worker, stream, (*client, is_proxied), place).await
+}
+
+/// The same where it is known who the client is, or nobody speaks for it.
+async fn open_stream(
+    worker: Arc<Worker>,
+    mut stream: Stream,
+    (client, is_proxied): (Option<IpAddr>, bool),
+    place: Place,
+) -> Result<Serving, Served> {
+    let limit = with_task(&worker.limits());
+    let speaks = match &mut stream {
+        Stream::Tcp(stream) => http1::park(stream, &place, limit, &mut false).await,
+        Stream::Unix(stream) => http1::park(stream, &place, limit, &mut false).await,
+    };
+    if !speaks? {
+        let socket = stream.unbind().map_err(Ended::Lost)?;
+        return Err(Served::Silent(socket));
+    }
     let (tls, rules) = worker.current().tls();
-    let peer = Peer::new(*client, tls.is_some()).behind_proxy(is_proxied);
+    let peer = Peer::new(client, tls.is_some()).behind_proxy(is_proxied);
     // Boxed, so that a connection without TLS does not keep its size.
     match (stream, tls) {
         (Stream::Tcp(stream), Some(tls)) => {
@@ -162,6 +204,7 @@ async fn open(
         }
         (Stream::Unix(stream), None) => open_http(worker, stream, peer, place).await,
     }
+    .map_err(Served::Ended)
 }
 
 /// Takes the header off a connection that a proxy speaks for; `client`, the proxy until then, becomes whom it names. Its
@@ -277,18 +320,17 @@ fn nameless_certificate(rules: Rules, client: Option<IpAddr>, worker: &Worker) {
 async fn open_tls<S: ClientSocket>(
     worker: Arc<Worker>,
     (tls, rules): (&TlsAcceptor, Option<Rules>),
-    mut socket: S,
+    socket: S,
     peer: Peer,
     place: Place,
 ) -> Result<Serving, Ended> {
     let limits = worker.limits();
-    match http1::park(&mut socket, &place, limits.header_timeout, &mut false).await {
-        Parked::Readable => {}
-        Parked::Ended(ended) => return Err(ended),
-    }
     let handshake = timeout(limits.handshake_timeout, tls.accept(socket));
     match place.control().unless_evicted(handshake).await? {
-        Ok(Ok(socket)) => {
+        Ok(Ok(mut socket)) => {
+            if !http1::park(&mut socket, &place, limits.header_timeout, &mut false).await? {
+                return Err(Ended::Silent);
+            }
             let certificate = rules.and_then(|rules| {
                 let shown = socket.get_ref().1.peer_certificates()?.first()?;
                 let certified = Certified::read(shown, rules);
@@ -310,26 +352,23 @@ async fn open_http<S: ClientSocket>(
     peer: Peer,
     place: Place,
 ) -> Result<Serving, Ended> {
+    let since = tokio::time::Instant::now();
     let (socket, first, is_http2) = begin(socket, &place, &worker.limits()).await?;
     let requests = Requests::new(worker, peer, place.requests());
     Ok(if is_http2 {
         let serving = http2::serve(&requests, socket, first, place);
         Box::pin(async move { Served::Ended(serving.await) })
     } else {
-        Box::pin(http1::serve(requests, socket, first, place))
+        Box::pin(http1::serve(requests, socket, (first, since), place))
     })
 }
 
-/// Waits for what the client says first. Whether that is HTTP/2.
+/// Reads what the client says first. Whether that is HTTP/2.
 async fn begin<S: ClientSocket>(
     mut socket: S,
     place: &Place,
     limits: &Limits,
 ) -> Result<(S, Bytes, bool), Ended> {
-    match http1::park(&mut socket, place, limits.header_timeout, &mut false).await {
-        Parked::Readable => {}
-        Parked::Ended(ended) => return Err(ended),
-    }
     let first = timeout(limits.header_timeout, first_bytes(&mut socket));
     match place.control().unless_evicted(first).await? {
         Ok(Ok((first, is_http2))) => Ok((socket, first, is_http2)),

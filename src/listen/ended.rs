@@ -23,6 +23,9 @@ pub(super) enum Ended {
     HandshakeTimeout,
     #[error("no whole request head within `limits.header_timeout`")]
     HeaderTimeout,
+    /// As what browsers open in advance and do not need.
+    #[error("it said nothing within `limits.header_timeout`")]
+    Silent,
     #[error("no request within `limits.keep_alive_timeout`")]
     KeepAliveTimeout,
     #[error("the client took nothing of its answer for `limits.write_timeout`")]
@@ -85,7 +88,7 @@ impl Ended {
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {
             Self::HandshakeTimeout => Some(Limit::HandshakeTimeout),
-            Self::HeaderTimeout => Some(Limit::HeaderTimeout),
+            Self::HeaderTimeout | Self::Silent => Some(Limit::HeaderTimeout),
             Self::KeepAliveTimeout => Some(Limit::KeepAliveTimeout),
             Self::WriteTimeout => Some(Limit::WriteTimeout),
             Self::TooManyResets => Some(Limit::Http2Resets),

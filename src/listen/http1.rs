@@ -29,8 +29,8 @@ use crate::{forward::ClientConnection, limits::Limits, timer::Alarm};
 const MAX_HEAD_BYTES: usize = u16::MAX as usize;
 /// A request's header fields. nginx has no such bound; browsers send some twenty.
 const MAX_FIELDS: usize = 200;
-/// How long an idle connection keeps hyper's state. A busy client asks again before.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How long an idle connection keeps hyper's state, and a new one its task. A busy client asks before.
+pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How often a connection with a running request is checked.
 const BUSY_TICK: Duration = Duration::from_secs(5);
 
@@ -50,9 +50,17 @@ pub(super) enum Served {
     Ended(Ended),
     /// It waits for its next request, and needs no task for that.
     Idle(Unbound),
+    /// The same for its first one.
+    Silent(Unbound),
 }
 
-/// Serves a connection until it ends or is idle. `first` was read from it already.
+impl From<Ended> for Served {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+/// Serves a connection until it ends or is idle. `first` was read from it already, beginning at `since`.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` keeps what it is given twice, and idle connections are many"
@@ -60,7 +68,7 @@ pub(super) enum Served {
 pub(super) fn serve<S: ClientSocket>(
     requests: Requests,
     mut socket: S,
-    mut first: Bytes,
+    (mut first, mut since): (Bytes, Instant),
     place: Place,
 ) -> impl Future<Output = Served> + Send {
     async move {
@@ -68,11 +76,13 @@ pub(super) fn serve<S: ClientSocket>(
         loop {
             is_draining |= place.control().get() != Command::Serve;
             // In a box of its own, so that an idle connection does not keep its size.
-            let driver = Driver::boxed(&requests, socket, first, &place, is_draining);
+            let mut driver = Driver::boxed(&requests, socket, first, &place, is_draining);
+            driver.head_since = Some(since);
             match driver.await {
                 Stopped::Ended(ended) => return Served::Ended(ended),
                 Stopped::Idle(idle_socket, rest) => (socket, first) = (idle_socket, rest),
             }
+            since = Instant::now();
             place.set_idle();
             if !first.is_empty() {
                 continue;
@@ -88,32 +98,26 @@ pub(super) fn serve<S: ClientSocket>(
             requests.rest();
             let limit = requests.worker.limits().keep_alive_timeout;
             match park(&mut socket, &place, limit, &mut is_draining).await {
-                Parked::Readable => {}
-                Parked::Ended(ended) => return Served::Ended(ended),
+                Ok(true) => {}
+                Ok(false) => return Served::Ended(Ended::KeepAliveTimeout),
+                Err(ended) => return Served::Ended(ended),
             }
+            since = Instant::now();
         }
     }
 }
 
-/// How waiting for a client ended.
-pub(super) enum Parked {
-    /// It says something.
-    Readable,
-    /// It said nothing, or there is no room for it.
-    Ended(Ended),
-}
-
-/// Waits until the client says something.
+/// Waits until the client says something, for `limit` at most. Whether it does.
 pub(super) async fn park<S: ClientSocket>(
     socket: &mut S,
     place: &Place,
     limit: Duration,
     is_draining: &mut bool,
-) -> Parked {
+) -> Result<bool, Ended> {
     let mut timer = std::pin::pin!(tokio::time::sleep(limit));
     std::future::poll_fn(|context| {
         match place.control().poll(context) {
-            Command::Close => return Poll::Ready(Parked::Ended(Ended::Evicted)),
+            Command::Close => return Poll::Ready(Err(Ended::Evicted)),
             Command::Drain if !*is_draining => {
                 *is_draining = true;
                 let end = timer.deadline().min(Instant::now() + LINGER);
@@ -122,17 +126,15 @@ pub(super) async fn park<S: ClientSocket>(
             _ => {}
         }
         if let Poll::Ready(ready) = socket.poll_readable(context) {
-            return Poll::Ready(match ready {
-                Ok(()) => Parked::Readable,
-                Err(error) => Parked::Ended(Ended::Lost(error)),
-            });
+            return Poll::Ready(ready.map(|()| true).map_err(Ended::Lost));
         }
-        let ended = if *is_draining {
-            Ended::Drained
-        } else {
-            Ended::KeepAliveTimeout
-        };
-        timer.as_mut().poll(context).map(|()| Parked::Ended(ended))
+        timer.as_mut().poll(context).map(|()| {
+            if *is_draining {
+                Err(Ended::Drained)
+            } else {
+                Ok(false)
+            }
+        })
     })
     .await
 }

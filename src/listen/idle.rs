@@ -1,4 +1,5 @@
-//! A worker's idle connections: those of HTTP/1.1 that wait for their next request without a task.
+//! A worker's idle connections: those of HTTP/1.1 that wait for their next request without a task, and new ones of any kind that have
+//! said nothing yet.
 //!
 //! An idle connection has no timer, and the runtime does not know it. It is an entry in one map, by the order of deadlines, and one
 //! epoll watches its socket. One task serves all of them: when a client says something, its connection leaves the map and gets a task
@@ -45,6 +46,8 @@ pub(super) struct IdleConnection {
     pub(super) client: Option<IpAddr>,
     /// Whether a proxy has told who the client is.
     pub(super) is_proxied: bool,
+    /// Whether it has said nothing yet.
+    pub(super) is_new: bool,
     pub(super) guard: ConnectionGuard,
 }
 
@@ -189,6 +192,7 @@ impl IdleConnections {
         let overdue = || self.lock().first().filter(|first| first.deadline() <= now);
         while let Some(connection) = overdue().and_then(|key| self.take(key)) {
             let ended = match connection.guard.place.control().get() {
+                Command::Serve if connection.is_new => Ended::Silent,
                 Command::Serve => Ended::KeepAliveTimeout,
                 Command::Drain => Ended::Drained,
                 Command::Close => Ended::Evicted,

@@ -13,7 +13,7 @@ use super::{
     admission::Place,
     client_io::ClientSocket,
     ended::Ended,
-    http1::{self, Parked},
+    http1,
     proxy_protocol::{ProxyHeader, parse},
 };
 use crate::limits::Limits;
@@ -55,9 +55,8 @@ pub(super) async fn client<S: Peek>(
     place: &Place,
     limits: &Limits,
 ) -> Result<Option<IpAddr>, Ended> {
-    match http1::park(socket, place, limits.header_timeout, &mut false).await {
-        Parked::Readable => {}
-        Parked::Ended(ended) => return Err(ended),
+    if !http1::park(socket, place, limits.header_timeout, &mut false).await? {
+        return Err(Ended::Silent);
     }
     let header = timeout(limits.header_timeout, header(socket));
     match place.control().unless_evicted(header).await? {

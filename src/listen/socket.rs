@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::listen::settings::ListenAddress;
@@ -118,6 +118,26 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+impl Stream {
+    /// Takes it out of the runtime.
+    pub(super) fn unbind(self) -> io::Result<Unbound> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Unbound::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Unbound::Unix),
+        }
+    }
+
+    /// Leaves a client that takes nothing for `limit` to whoever watches it: the system would end it sooner.
+    pub(super) fn outlast(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) if limit > USER_TIMEOUT => {
+                SockRef::from(stream).set_tcp_user_timeout(Some(limit))
+            }
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
 impl Accepted {
     /// Who connected; none for a Unix socket's peer.
     pub(super) fn address(&self) -> Option<IpAddr> {
@@ -213,5 +233,25 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_may_be_waited_for_longer_than_the_system_would() {
+        let listener = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Stream::Tcp(listener.accept().await.unwrap().0);
+        for (limit, expected) in [(1, USER_TIMEOUT), (10, Duration::from_mins(10))] {
+            stream.outlast(Duration::from_mins(limit)).unwrap();
+            let Stream::Tcp(socket) = &stream else {
+                unreachable!("it is TCP");
+            };
+            let timeout = SockRef::from(socket).tcp_user_timeout().unwrap();
+            assert_eq!(timeout, Some(expected));
+        }
     }
 }

@@ -274,6 +274,10 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
         let guard = ConnectionGuard::new(place, &drain, &inbox.open, &connections);
         match socket.into_stream() {
             Ok((stream, address)) => {
+                if let Err(error) = stream.outlast(worker.limits().write_timeout) {
+                    tracing::debug!(%error, "connection lost");
+                    continue;
+                }
                 let worker = Arc::clone(&worker);
                 tokio::spawn(connection::serve(
                     worker, stream, address, is_proxied, guard,

@@ -64,6 +64,7 @@ impl Scene {
             socket: Unbound::Unix(near),
             client: None,
             is_proxied: false,
+            is_new: false,
             guard: ConnectionGuard::new(place, &self.drain, &self.open, &self.connections),
         };
         (connection, far)

@@ -302,6 +302,15 @@ async fn idle_connections_cost_little_and_leave_nothing() {
     house.process.shrinks_below(before + 6 * MANY).await;
     drop(idle);
     house.process.shrinks_below(2 * before).await;
+    let before = house.process.memory_kib("VmRSS");
+    let mut silent = Vec::new();
+    for _ in 0..MANY {
+        silent.push(house.connect().await);
+    }
+    let mut last = house.connect().await;
+    assert_eq!(ask(&mut last).await, 200);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    house.process.shrinks_below(before + 3 * MANY).await;
 }
 
 /// Asks for `path` with the head of a form, and gives the connection and the answer's head.

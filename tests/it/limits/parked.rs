@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hyper::client::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpStream, UnixStream},
@@ -11,7 +13,7 @@ use tokio::{
 use super::{SOON, limited, limited_with, until_closed};
 use crate::{
     reload,
-    support::{House, Stream, Upstream, house::Plan, ports, raw},
+    support::{House, Stream, Upstream, h2, house::Plan, ports, raw, tls},
 };
 
 const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: app\r\n\r\n";
@@ -56,6 +58,28 @@ async fn parked_connections_make_room_for_a_burst() {
     for stream in &mut parked {
         assert_eq!(until_closed(stream).await, "");
     }
+}
+
+/// A new connection has no task either while it says nothing, and may then say anything.
+#[tokio::test]
+async fn who_speaks_late_is_served() {
+    let (plain, _upstream) = limited("").await;
+    let mut http1: Stream = Box::new(TcpStream::connect(plain.address).await.expect("accepted"));
+    let http2 = TcpStream::connect(plain.address).await.expect("accepted");
+    let (secure, _upstream) = limited_with("", Plan::tls).await;
+    let tls = TcpStream::connect(secure.address).await.expect("accepted");
+    sleep(PAUSE).await;
+    assert_eq!(ask(&mut http1).await, 200);
+    let request = h2::request("GET", "http://app/x", &[]);
+    let (mut client, connection) = Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(http2))
+        .await
+        .expect("HTTP/2");
+    let _connection = tokio::spawn(connection);
+    let answer = client.send_request(request).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let mut tls: Stream = Box::new(tls::client(tls, &[]).await);
+    assert_eq!(ask(&mut tls).await, 200);
 }
 
 #[tokio::test]

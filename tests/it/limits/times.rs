@@ -26,6 +26,19 @@ async fn a_head_has_a_whole_time_that_trickling_does_not_extend() {
     assert!(begin.elapsed() >= Duration::from_secs(1));
 }
 
+/// What might become HTTP/2 is a head, too.
+#[tokio::test]
+async fn the_time_of_a_head_begins_with_its_first_byte() {
+    let (house, _upstream) = limited("header_timeout = \"4s\"").await;
+    let mut stream = house.connect().await;
+    stream.write_all(b"P").await.expect("accepted");
+    let begin = Instant::now();
+    tokio::time::sleep(Duration::from_millis(3_600)).await;
+    stream.write_all(b"OST / HTTP/1.1\r\n").await.expect("open");
+    until_closed(&mut stream).await;
+    assert!(begin.elapsed() < Duration::from_millis(7_500));
+}
+
 #[tokio::test]
 async fn who_never_speaks_is_closed() {
     for is_tls in [false, true] {
