@@ -50,7 +50,7 @@ impl ClaimRules {
         let (email, verified) = (&self.names.email, &self.names.email_verified);
         match vouched_address(claims, email, verified) {
             Some(address) => Held::names(Some(email), [address.as_str()].into_iter()),
-            None if find(claims, email).is_none_or(Value::is_null) => Held::Absent {
+            None if find(claims, email).is_none() => Held::Absent {
                 claim: email.clone(),
             },
             None => Held::Unvouched {
@@ -62,7 +62,7 @@ impl ClaimRules {
 
 fn named(claims: &Map<String, Value>, path: &str, names: fn(&Value) -> Vec<String>) -> Held {
     match find(claims, path) {
-        None | Some(Value::Null) => Held::Absent {
+        None => Held::Absent {
             claim: path.to_owned(),
         },
         Some(value) => Held::names(Some(path), names(value).into_iter()),

@@ -5,8 +5,13 @@ use serde_json::{Map, Value};
 use crate::text::Text;
 
 /// The value at `path`: keys and list indices joined by dots. A key that has dots itself
-/// (`https://example.com/roles`) is found too; the longest fitting key wins.
+/// (`https://example.com/roles`) is found too; the longest fitting key wins. Null is nothing: what a provider does not say
+/// it should leave out (OpenID Connect Core §5.3.2), and some write null instead.
 pub fn find<'v>(claims: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
+    at(claims, path).filter(|value| !value.is_null())
+}
+
+fn at<'v>(claims: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
     // No path; an answer may have a member without a name all the same.
     if path.is_empty() {
         return None;
@@ -22,7 +27,7 @@ pub fn find<'v>(claims: &'v Map<String, Value>, path: &str) -> Option<&'v Value>
 
 fn below<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     match value {
-        Value::Object(members) => find(members, path),
+        Value::Object(members) => at(members, path),
         Value::Array(list) => {
             let (index, rest) = match path.split_once('.') {
                 Some((index, rest)) => (index, Some(rest)),

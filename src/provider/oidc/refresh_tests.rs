@@ -60,12 +60,17 @@ impl SignedIn {
         userinfo: Option<&Value>,
     ) -> Result<Identity, ProviderError> {
         say(&self.server, userinfo);
-        let id_token = token.map(|token| {
-            let mut token = joined(claims(&self.server), token);
-            token.as_object_mut().unwrap().remove("nonce");
-            self.key.sign(&token)
-        });
-        self.holder_of(id_token.as_deref()).await
+        match token {
+            Some(token) => self.signed_again(token).await,
+            None => self.holder_of(None).await,
+        }
+    }
+
+    /// The same with a new ID token, whatever userinfo does.
+    async fn signed_again(&self, token: &Value) -> Result<Identity, ProviderError> {
+        let mut token = joined(claims(&self.server), token);
+        token.as_object_mut().unwrap().remove("nonce");
+        self.holder_of(Some(&self.key.sign(&token))).await
     }
 
     async fn holder_of(&self, id_token: Option<&str>) -> Result<Identity, ProviderError> {
@@ -94,6 +99,40 @@ fn say(server: &Scripted, userinfo: Option<&Value>) {
         None => Answer::status(503),
     };
     server.answer("/userinfo", answer);
+}
+
+/// Core §5.3.2: what is not said is left out; some write null.
+#[tokio::test]
+async fn null_is_silence_in_an_id_token() {
+    let groups = json!({ "groups": ["ops"], "preferred_username": "ada", "name": "Ada" });
+    let email = json!({ "email": "a@x.example", "email_verified": true });
+    let nulls = json!({ "groups": null, "preferred_username": null, "name": null });
+    for token in [email.clone(), joined(email, &nulls)] {
+        let ada = SignedIn::with(Allow::Anyone, &token, Some(&groups)).await;
+        assert_eq!(ada.identity.user().as_str(), "ada");
+        for status in [401, 403, 404, 500] {
+            ada.server.answer("/userinfo", Answer::status(status));
+            let again = ada.signed_again(&token).await;
+            // What userinfo told is not known now, so the session stands as it was until the grace is over.
+            if let Ok(again) = again {
+                assert_eq!(again, ada.identity, "{status} {token}");
+            }
+        }
+        let again = ada.again(Some(&token), Some(&groups)).await.unwrap();
+        assert_eq!(again, ada.identity, "{token}");
+        let lost = joined(groups.clone(), &json!({ "groups": null }));
+        let again = ada.again(Some(&token), Some(&lost)).await.unwrap();
+        assert!(again.groups.is_empty(), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn null_is_silence_in_userinfo() {
+    let token = json!({ "groups": ["ops"], "realm_access": { "roles": null } });
+    let userinfo = json!({ "groups": null, "name": null });
+    let ada = SignedIn::with(ops(), &token, Some(&userinfo)).await;
+    let again = ada.again(None, Some(&userinfo)).await.unwrap();
+    assert_eq!(again, ada.identity);
 }
 
 fn ops() -> Allow {

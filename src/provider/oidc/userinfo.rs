@@ -79,7 +79,7 @@ impl RequiredClaims {
         metadata: &Metadata,
     ) -> Absent {
         let names = rules.names();
-        let lacks = |path: &str| claims::find(token, path).is_none_or(Value::is_null);
+        let lacks = |path: &str| claims::find(token, path).is_none();
         // `claims_supported` lists standard claims, and rarely what an operator had added.
         let standard =
             |claim: &str| (rules.is_by_hand(claim) || metadata.may_have(claim)) && lacks(claim);
@@ -110,7 +110,7 @@ impl RequiredClaims {
 /// Whether `claims` say that what stands at `path` is kept elsewhere (Core §5.6.2), or, in one vendor's
 /// words for the same, that there are groups and too many of them for a token. That is not having none.
 pub(super) fn is_withheld(claims: &Map<String, Value>, path: &str) -> bool {
-    if claims::find(claims, path).is_some_and(|value| !value.is_null()) {
+    if claims::find(claims, path).is_some() {
         return false;
     }
     let first = path.split('.').next().unwrap_or(path);
