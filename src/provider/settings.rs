@@ -196,13 +196,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// In a cookie, each about two of the five that a session may take: proxies in front refuse a `Cookie` line of more
-    /// than 8 KiB by default.
+    /// Beside the rest of a session in its cookies.
     pub fn in_cookie(header: usize) -> Self {
-        let bytes = 6 * 1024;
         Self {
-            groups: bytes,
-            claims: bytes,
+            groups: ROOM_IN_COOKIE,
+            claims: ROOM_IN_COOKIE,
             header,
         }
     }
@@ -223,6 +221,10 @@ impl Default for Room {
         Self::in_cookie(HeaderSettings::default().max_bytes)
     }
 }
+
+/// Bytes of groups' names that no rule names, and as many of the claims that headers carry, in a session that is kept in cookies:
+/// each takes about two of the five cookies that a session may take. 170 groups, if their names are ids of 36 characters.
+const ROOM_IN_COOKIE: usize = 6 * 1024;
 
 /// How a client proves itself to the token endpoint (RFC 6749 §2.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
