@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{clock::Timestamp, text::Text};
 
 /// Who somebody is, as their provider said it at login.
@@ -84,7 +86,8 @@ pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// What is known of how a provider said who somebody is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// How many groups the provider named beyond those that the session holds.
+    /// How many groups the provider named beyond those that the session holds. One where it says that there are some, and
+    /// not how many.
     pub omitted_groups: u32,
     /// The paths of claims that the configuration asks for and that did not fit.
     pub omitted_claims: Vec<Text>,
@@ -95,6 +98,30 @@ pub struct Notes {
     pub userinfo_answered: bool,
     /// The token's `sub`, where another claim is the subject: the provider tells of logouts by it.
     pub token_subject: Option<Text>,
+    /// Where rules look and nothing was found.
+    pub gaps: Vec<Gap>,
+}
+
+/// A claim at which a list of the rules looks, and in which nothing was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The list's key.
+    pub list: Text,
+    /// The claim's path.
+    pub claim: Text,
+    /// Why.
+    pub cause: GapCause,
+}
+
+/// Why nothing was found in a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GapCause {
+    /// The provider said nothing there.
+    Absent,
+    /// It said that there is nothing.
+    Empty,
+    /// It said that there is something, and not what: there is too much of it.
+    Withheld,
 }
 
 impl Identity {

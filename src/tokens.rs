@@ -29,6 +29,10 @@ pub struct Tokens {
     pub expires_at: Option<Timestamp>,
     /// When a refresh is due: some time before.
     pub refresh_at: Option<Timestamp>,
+    /// Whether there was an access token for the upstream, and no header can carry it.
+    pub access_omitted: bool,
+    /// The same of the ID token.
+    pub id_omitted: bool,
 }
 
 impl fmt::Debug for Tokens {
@@ -40,10 +44,10 @@ impl fmt::Debug for Tokens {
 /// The tokens that a session must keep; every other would only make its cookie larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepTokens {
-    /// A header carries the access token.
-    pub access: bool,
-    /// A header carries the ID token.
-    pub id: bool,
+    /// Bytes of the longest access token that is of use: what a header can carry. None where nobody needs any.
+    pub access: Option<usize>,
+    /// The same of the ID token.
+    pub id: Option<usize>,
     /// The app may ask for the access token for a while after a request, and nothing can refresh it for the app: what a request comes
     /// with has to last.
     pub lasting: bool,
@@ -59,9 +63,20 @@ impl KeepTokens {
         now: Timestamp,
         jitter: u8,
     ) -> Tokens {
+        let needed = |token: Option<Text>, longest: Option<usize>| {
+            let token = token.filter(|_| longest.is_some());
+            let is_omitted = token
+                .as_ref()
+                .is_some_and(|token| Some(token.len()) > longest);
+            (token.filter(|_| !is_omitted), is_omitted)
+        };
+        let (access, access_omitted) = needed(Some(granted.access), self.access);
+        let (id, id_omitted) = needed(granted.id, self.id);
         let mut tokens = Tokens {
-            access: Some(granted.access).filter(|_| self.access),
-            id: granted.id.filter(|_| self.id),
+            access,
+            access_omitted,
+            id,
+            id_omitted,
             refresh: granted.refresh.filter(|_| refresh),
             ..Tokens::default()
         };
@@ -128,7 +143,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_kept() {
         let keep = KeepTokens {
-            access: true,
+            access: Some(usize::MAX),
             ..KeepTokens::default()
         };
         let tokens = keep.of_grant(granted(true, Some(3_600)), true, Timestamp(0), 0);
@@ -144,6 +159,23 @@ mod tests {
                 KeepTokens::default().of_grant(granted(refresh, Some(9)), wanted, Timestamp(0), 0);
             assert!(tokens == Tokens::default());
         }
+    }
+
+    #[test]
+    fn what_no_header_can_carry_is_not_kept_but_told_of() {
+        for (longest, kept) in [(5, false), (6, true)] {
+            let keep = KeepTokens {
+                access: Some(longest),
+                id: Some(2),
+                ..KeepTokens::default()
+            };
+            let tokens = keep.of_grant(granted(false, None), true, Timestamp(0), 0);
+            assert_eq!(tokens.access.is_some(), kept);
+            assert_eq!(tokens.access_omitted, !kept);
+            assert!(tokens.id.is_some() && !tokens.id_omitted);
+        }
+        let none = KeepTokens::default().of_grant(granted(false, None), true, Timestamp(0), 0);
+        assert!(!none.access_omitted && !none.id_omitted);
     }
 
     #[test]
@@ -172,7 +204,7 @@ mod tests {
     #[test]
     fn the_end_of_an_access_token_is_kept_beside_it() {
         let keep = KeepTokens {
-            access: true,
+            access: Some(usize::MAX),
             ..KeepTokens::default()
         };
         for (told, kept) in [(Some(9), Some(9)), (Some(5), None), (None, None)] {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::{
     access::{Allow, AllowList},
-    identity::Identity,
+    identity::{Gap, GapCause, Identity},
     text::Text,
 };
 
@@ -30,6 +30,11 @@ pub enum Held {
     NotKept,
     /// The provider said nothing there.
     Absent {
+        /// The path of the claim.
+        claim: String,
+    },
+    /// The provider said that there is something, and not what: there is too much of it.
+    Withheld {
         /// The path of the claim.
         claim: String,
     },
@@ -57,9 +62,11 @@ pub enum Held {
         /// The path of the claim; none where another place lists them.
         claim: Option<String>,
         /// The first of them, each cut short.
-        first: Vec<String>,
+        first: Box<[String]>,
         /// How many in all.
         count: usize,
+        /// How many of them the session had no room for. Those that rules named at the login are not among them.
+        omitted: usize,
     },
 }
 
@@ -79,6 +86,45 @@ impl Held {
             claim: claim.map(str::to_owned),
             first: first.collect(),
             count,
+            omitted: 0,
+        }
+    }
+
+    /// What was noted at the login.
+    fn gap(gap: &Gap) -> Self {
+        let claim = gap.claim.to_string();
+        match gap.cause {
+            GapCause::Absent => Self::Absent { claim },
+            GapCause::Withheld => Self::Withheld { claim },
+            GapCause::Empty => Self::names(Some(&claim), std::iter::empty::<&str>()),
+        }
+    }
+
+    /// The groups that a session holds, which had no room for `more` of them.
+    fn groups(groups: &[Text], more: u32) -> Self {
+        let mut held = Self::names(None, groups.iter().map(Text::as_str));
+        if let Self::Names { count, omitted, .. } = &mut held {
+            *omitted = usize::try_from(more).unwrap_or(usize::MAX);
+            *count = count.saturating_add(*omitted);
+        }
+        held
+    }
+
+    /// Whether a new login may find more: the rule may be newer than the session, which had no room for all.
+    pub fn may_be_more(&self) -> bool {
+        match self {
+            Self::Names { omitted, .. } => *omitted > 0,
+            Self::NoneOf(ways) => ways.iter().any(|way| way.held.may_be_more()),
+            _ => false,
+        }
+    }
+
+    /// Whether the provider withholds what is asked for.
+    pub fn is_withheld(&self) -> bool {
+        match self {
+            Self::Withheld { .. } => true,
+            Self::NoneOf(ways) => ways.iter().any(|way| way.held.is_withheld()),
+            _ => false,
         }
     }
 
@@ -100,13 +146,33 @@ impl Held {
             }
             Self::Shown { what, name } => Some(format!("Your {what} is {name}.")),
             Self::Absent { .. } => Some("Your provider said nothing about that.".to_owned()),
+            Self::Withheld { .. } => Some(
+                "Your provider does not say which yours are, because they are too many. Ask whoever runs this site to have it \
+                 send fewer."
+                    .to_owned(),
+            ),
             Self::Names { count: 0, .. } => Some("Your provider named none for you.".to_owned()),
-            Self::Names { first, count, .. } => {
+            Self::Names {
+                first,
+                count,
+                omitted,
+                ..
+            } => {
                 let more = match count.saturating_sub(first.len()) {
                     0 => String::new(),
                     more => format!(" and {more} more"),
                 };
-                Some(format!("Your provider named {}{more}.", first.join(", ")))
+                let lacks = match omitted {
+                    0 => String::new(),
+                    omitted => format!(
+                        " Your session had no room for {omitted} of them. If this was opened to one of those after you signed in, \
+                         sign in again."
+                    ),
+                };
+                Some(format!(
+                    "Your provider named {}{more}.{lacks}",
+                    first.join(", ")
+                ))
             }
         }
     }
@@ -131,6 +197,10 @@ impl fmt::Display for Held {
             }
             Self::Shown { what, name } => write!(formatter, "the {what} is {name}"),
             Self::Absent { claim } => write!(formatter, "the claim \"{claim}\" is absent"),
+            Self::Withheld { claim } => write!(
+                formatter,
+                "the provider withholds the claim \"{claim}\", because there is too much of it (groups overage)"
+            ),
             Self::Unvouched { by } => write!(
                 formatter,
                 "there is an address, and \"{by}\" does not vouch for it"
@@ -139,6 +209,7 @@ impl fmt::Display for Held {
                 claim,
                 first,
                 count,
+                omitted,
             } => {
                 match claim {
                     Some(claim) => write!(formatter, "the claim \"{claim}\" holds ")?,
@@ -151,6 +222,13 @@ impl fmt::Display for Held {
                         formatter.write_str(&first.join(", "))
                     }
                     count => write!(formatter, "{count}: {}", first.join(", ")),
+                }?;
+                match omitted {
+                    0 => Ok(()),
+                    omitted => write!(
+                        formatter,
+                        "; the session had no room for {omitted} of them, and if the rule is newer than it, they have to sign in again"
+                    ),
                 }
             }
         }
@@ -223,13 +301,17 @@ pub fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
 }
 
 /// What a session still knows of where the list `key` looks.
-fn held(key: &str, identity: &Identity) -> Held {
+pub fn held(key: &str, identity: &Identity) -> Held {
     let one = |text: &Option<Text>| match text {
         Some(text) => Held::names(None, [text.as_str()].into_iter()),
         None => Held::NotKept,
     };
+    let notes = &identity.notes;
+    if let Some(gap) = notes.gaps.iter().find(|gap| gap.list.as_str() == key) {
+        return Held::gap(gap);
+    }
     match key {
-        "groups" => Held::names(None, identity.groups.iter().map(Text::as_str)),
+        "groups" => Held::groups(&identity.groups, notes.omitted_groups),
         "emails" | "domains" => one(&identity.email),
         "users" => one(&identity.login),
         _ => Held::NotKept,
@@ -399,6 +481,51 @@ mod tests {
         assert_eq!(none.to_string(), "the claim \"groups\" holds nothing");
         let denied = check(&lists(&[], &[], &["ops"]), &identity(None, &["dev"])).unwrap_err();
         assert_eq!(denied.held.to_string(), "they have 1: dev");
+    }
+
+    #[test]
+    fn groups_that_a_session_had_no_room_for_are_told_of() {
+        let mut cut = identity(None, &["dev", "web"]);
+        cut.notes.omitted_groups = 98;
+        let held = check(&lists(&[], &[], &["ops"]), &cut).unwrap_err().held;
+        assert!(held.may_be_more());
+        let line = held.to_string();
+        assert!(
+            line.starts_with(
+                "they have 100, the first 2: dev, web; the session had no room for 98"
+            ),
+            "{line}"
+        );
+        let sentence = held.sentence().unwrap();
+        assert!(sentence.contains("dev, web and 98 more."), "{sentence}");
+        assert!(sentence.ends_with("sign in again."), "{sentence}");
+    }
+
+    #[test]
+    fn what_was_absent_at_the_login_is_told_apart_from_what_was_empty() {
+        let with = |cause| {
+            let mut identity = identity(None, &[]);
+            identity.notes.gaps = vec![Gap {
+                list: "groups".into(),
+                claim: "roles".into(),
+                cause,
+            }];
+            check(&lists(&[], &[], &["ops"]), &identity)
+                .unwrap_err()
+                .held
+        };
+        for (cause, line) in [
+            (GapCause::Absent, "the claim \"roles\" is absent"),
+            (GapCause::Empty, "the claim \"roles\" holds nothing"),
+            (
+                GapCause::Withheld,
+                "the provider withholds the claim \"roles\", because there is too much of it (groups overage)",
+            ),
+        ] {
+            let held = with(cause);
+            assert_eq!(held.to_string(), line);
+            assert_eq!(held.is_withheld(), cause == GapCause::Withheld);
+        }
     }
 
     #[test]

@@ -143,8 +143,12 @@ impl Denial<'_> {
     /// Each asks the provider anew, or it would take the same account again without a word. Where it
     /// does so all the same, nothing here promises another one.
     pub(super) fn links(&self, site: &Site) -> Vec<Link> {
-        let start = with_switch(&site.start(self.provider, self.return_to));
-        let mut links = match self.switch(site) {
+        let again = site.start(self.provider, self.return_to);
+        let start = with_switch(&again);
+        let account_switch = self.switch(site);
+        // The same account, of which a new session may know more.
+        let is_again = self.denied.held.may_be_more() && account_switch == AccountSwitch::Asks;
+        let switch: Vec<Link> = match account_switch {
             AccountSwitch::Asks => vec![Link::new("Use another account", start)],
             AccountSwitch::SignOutFirst { page } => page
                 .map(|page| Link::beside("Open the provider's page", page.to_owned()))
@@ -152,6 +156,8 @@ impl Denial<'_> {
                 .chain([Link::new("Sign in again", start)])
                 .collect(),
         };
+        let again = is_again.then(|| Link::new("Sign in again", again));
+        let mut links: Vec<Link> = again.into_iter().chain(switch).collect();
         if site.only_provider().is_none() {
             let chooser = with_switch(&site.sign_in(self.return_to));
             links.push(Link::new("Sign in another way", chooser));

@@ -264,7 +264,8 @@ fn session_too_large() -> Explanation {
         "session_too_large",
         "This account does not fit",
         "Signing in went well, but your account carries more data than fits into cookies, a long \
-         list of groups for instance. The people who run this app can help.",
+         list of groups for instance. Ask whoever runs this app to keep sessions in a store \
+         (session.store), or to have your provider send fewer groups.",
     )
 }
 

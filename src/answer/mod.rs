@@ -21,7 +21,7 @@ pub use page::{
     Choice, ConsentPage, DeviceAsked, DevicePage, Link, Notice, SignInPage, TokenPage,
 };
 pub use password::PasswordChallenge;
-pub use render::{render, return_address};
+pub use render::{HeldJson, render, return_address};
 pub use unread::unread;
 
 use std::{borrow::Cow, time::Duration};

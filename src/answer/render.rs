@@ -1,6 +1,6 @@
 //! Writes a refusal for each kind of client.
 
-use std::slice;
+use std::{ops::Not, slice};
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -208,36 +208,58 @@ struct Refusal<'a> {
     request_id: &'a str,
 }
 
-/// What somebody who may not pass has where the list looked: their own data.
+/// What somebody has where a list looks: their own data.
 #[derive(Serialize)]
-struct HeldJson<'a> {
+pub struct HeldJson<'a> {
     /// Whether the provider said nothing there.
     absent: bool,
+    /// Whether it said that there is something, and not what.
+    #[serde(skip_serializing_if = "Not::not")]
+    withheld: bool,
     /// How many names.
     count: usize,
+    /// How many of them the session had no room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    omitted: Option<usize>,
     /// The first of them.
     names: &'a [String],
 }
 
 impl<'a> HeldJson<'a> {
-    fn of(held: &'a Held) -> Option<Self> {
+    /// None where it is not known, or no list of names.
+    pub fn of(held: &'a Held) -> Option<Self> {
+        let nothing = Self {
+            absent: true,
+            withheld: false,
+            count: 0,
+            omitted: None,
+            names: &[],
+        };
         match held {
             Held::NotKept | Held::Unvouched { .. } | Held::Scopes { .. } => None,
             Held::NoneOf(ways) => ways.iter().find_map(|way| Self::of(&way.held)),
-            Held::Absent { .. } => Some(Self {
-                absent: true,
-                count: 0,
-                names: &[],
+            Held::Absent { .. } => Some(nothing),
+            Held::Withheld { .. } => Some(Self {
+                withheld: true,
+                ..nothing
             }),
             Held::Shown { name, .. } => Some(Self {
                 absent: false,
                 count: 1,
                 names: slice::from_ref(name),
+                ..nothing
             }),
-            Held::Names { first, count, .. } => Some(Self {
+            Held::Names {
+                first,
+                count,
+                omitted,
+                ..
+            } => Some(Self {
                 absent: false,
                 count: *count,
+                omitted: Some(*omitted).filter(|omitted| *omitted > 0),
                 names: first,
+                ..nothing
             }),
         }
     }

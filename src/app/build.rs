@@ -310,10 +310,12 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
     services
         .token_revoker
         .adopt(Arc::clone(&snapshot.providers));
+    let headers = IdentityHeaders::new(config.headers.clone());
     services.refresher.adopt(RefreshPolicy {
         providers: Arc::clone(&snapshot.providers),
         keep: keep_tokens(config),
         provider_grace: config.session.provider_grace,
+        missing: Arc::new(move |session| headers.missing(session.principal())),
     });
     services.adopt_keys(&snapshot.sessions.keys);
     services.audit.adopt(config.audit.as_ref());
@@ -341,12 +343,21 @@ fn upstreams(
 /// The tokens that a header carries, that the app may ask for, or that are exchanged for others.
 fn keep_tokens(config: &Config) -> KeepTokens {
     let headers = &config.headers;
-    let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
+    let carried = |wanted| {
+        let mut sources = headers.identity.iter().map(|(_, source)| source);
+        let is_carried = sources.any(|source| *source == wanted);
+        is_carried.then_some(headers.max_bytes)
+    };
     let mut routes = config.routes.iter();
     let exchanges = routes.any(|route| route.token_exchange.is_some());
+    let needs_any = exchanges || config.app.is_some();
     KeepTokens {
-        access: exchanges || config.app.is_some() || carries(HeaderSource::AccessToken),
-        id: carries(HeaderSource::IdToken),
+        access: if needs_any {
+            Some(usize::MAX)
+        } else {
+            carried(HeaderSource::AccessToken)
+        },
+        id: carried(HeaderSource::IdToken),
         // What is refreshed for the app could not reach the browser's cookie.
         lasting: config.app.is_some() && config.session.store == StoreSettings::Cookie,
     }

@@ -75,6 +75,7 @@ impl Services {
             providers: nobody,
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
+            missing: Arc::new(|_| Vec::new()),
         };
         let audit = Audit::default();
         let refresher = Refresher::new(

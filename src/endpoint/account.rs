@@ -16,15 +16,17 @@ use super::{
     sign_out::{is_wanted, own_origin},
 };
 use crate::{
+    access::allow,
     answer::{
         AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
-        Reject, reply,
+        HeldJson, Reject, reply,
     },
     api_token::{Listed as Token, settings::ApiTokenSettings},
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
     decide::Standing,
+    identity::Identity,
     issuer::{GrantId, Kept},
     observe::{
         Record, Verdict,
@@ -366,10 +368,36 @@ struct Account<'a> {
     provider: &'a str,
     /// By header; tokens are left out.
     told: Map<String, Value>,
+    /// Where rules look, of routes and of the provider's table, and what is there.
+    lists: Vec<Looked>,
     sessions: Vec<Listed>,
     /// Whether a session that is not listed has ended.
     complete: bool,
     sign_out: SignOut,
+}
+
+/// What the session knows of where the list of a rule looks.
+#[derive(Serialize)]
+struct Looked {
+    list: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<String>,
+    #[serde(flatten)]
+    held: Map<String, Value>,
+}
+
+impl Looked {
+    fn of((list, claim): (&str, Option<&str>), identity: &Identity) -> Self {
+        let held = allow::held(list, identity);
+        Self {
+            list: list.to_owned(),
+            claim: claim.map(str::to_owned),
+            held: match serde_json::to_value(HeldJson::of(&held)) {
+                Ok(Value::Object(members)) => members,
+                _ => Map::new(),
+            },
+        }
+    }
 }
 
 /// A session as programs are shown it.
@@ -412,6 +440,7 @@ struct SignedOut {
 impl<'a> Account<'a> {
     fn of(snapshot: &Snapshot, session: &'a Session, sessions: &[Device]) -> Self {
         let identity = &session.identity;
+        let provider = snapshot.providers.find(&identity.provider);
         let shown = snapshot
             .identity_headers
             .shown(session.principal())
@@ -423,6 +452,12 @@ impl<'a> Account<'a> {
             told: shown
                 .filter_map(|(name, value)| Some((name, Value::String(value?))))
                 .collect(),
+            lists: (provider
+                .map(|provider| provider.lists())
+                .unwrap_or_default())
+            .into_iter()
+            .map(|list| Looked::of(list, identity))
+            .collect(),
             sessions: sessions
                 .iter()
                 .map(|entry| Listed {
@@ -442,7 +477,6 @@ impl<'a> Account<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
 
     #[test]
     fn a_form_names_one_thing() {

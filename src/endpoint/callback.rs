@@ -24,6 +24,7 @@ use crate::{
     session::{
         KeepError, Session,
         directory::{Activity, SessionName},
+        untold,
     },
     snapshot::Snapshot,
 };
@@ -90,7 +91,7 @@ pub(super) async fn serve(
         outlast_this_second(session, now).await;
         return begin_anew(snapshot, request, &again, "signed out meanwhile", record).await;
     }
-    warn_of_missing(snapshot, provider, session);
+    warn_of_missing(snapshot, session);
     admit(snapshot, session, record).await?;
     let cookies = snapshot
         .sessions
@@ -145,17 +146,9 @@ async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, 
 }
 
 /// Tells the operator what the app will not be told.
-fn warn_of_missing(snapshot: &Snapshot, provider: &str, session: &Session) {
+fn warn_of_missing(snapshot: &Snapshot, session: &Session) {
     let missing = snapshot.identity_headers.missing(session.principal());
-    if !missing.is_empty() {
-        tracing::warn!(
-            provider,
-            user = &**session.identity.user(),
-            missing = missing.join(", "),
-            "the app is not told all of what the provider says: raise headers.max_bytes, or keep sessions in a store \
-             (session.store)"
-        );
-    }
+    untold::warn(session, &missing);
 }
 
 /// Writes it down before they are in.

@@ -4,6 +4,7 @@
 //! `@`, too long) are left out, because header lines and allow lists are made from them. Without a usable subject there is no identity.
 
 mod evidence;
+mod gaps;
 mod refresh;
 mod value;
 
@@ -11,8 +12,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-pub(super) use self::value::is_true;
 use self::value::{copy_without, count, fits, group_names, header_text, is_email, text, values};
+pub(super) use self::value::{is_true, is_withheld};
 pub use self::{evidence::Evidence, refresh::Spoke, value::find};
 use crate::{
     access::{Allow, allow},
@@ -208,25 +209,25 @@ impl ClaimRules {
             notes: Notes {
                 omitted_groups,
                 omitted_claims,
+                gaps: self.gaps(claims),
                 ..Notes::default()
             },
             authentication: Authentication::default(),
         })
     }
 
-    /// The claims that headers carry, and the paths of those that do not fit.
+    /// The claims that headers carry, and the paths of those that do not fit or are withheld.
     fn carried(&self, claims: &Map<String, Value>) -> (Vec<(Text, Text)>, Vec<Text>) {
         let (mut carried, mut omitted) = (Vec::new(), Vec::new());
         let mut room = self.room.claims;
         for path in &self.wanted {
-            let Some(text) = find(claims, path).and_then(header_text) else {
-                continue;
-            };
-            if fits(&text, room) {
-                room -= text.len();
-                carried.push((Text::from(path.as_str()), Text::from(text)));
-            } else {
-                omitted.push(Text::from(path.as_str()));
+            match find(claims, path).and_then(header_text) {
+                Some(text) if fits(&text, room) => {
+                    room -= text.len();
+                    carried.push((Text::from(path.as_str()), Text::from(text)));
+                }
+                None if !is_withheld(claims, path) => {}
+                _ => omitted.push(Text::from(path.as_str())),
             }
         }
         (carried, omitted)
@@ -276,7 +277,9 @@ impl ClaimRules {
     /// that the allow list names come first, and those are always kept: no bound locks anybody out.
     fn groups(&self, claims: &Map<String, Value>) -> (Vec<Text>, u32) {
         let Some(value) = find(claims, &self.names.groups) else {
-            return (Vec::new(), 0);
+            // How many they are nobody knows, but not none.
+            let omitted = is_withheld(claims, &self.names.groups);
+            return (Vec::new(), u32::from(omitted));
         };
         let mut groups = group_names(value);
         let empty = groups.iter().filter(|group| group.is_empty()).count();

@@ -65,6 +65,11 @@ pub trait Provider: Send + Sync {
         true
     }
 
+    /// Where the lists of rules look: the key of each, and the path of the claim, where it is one.
+    fn lists(&self) -> Vec<(&str, Option<&str>)> {
+        Vec::new()
+    }
+
     /// What it has learnt of its server, for the provider that takes its place when the configuration changes.
     fn learnt(&self) -> Option<Learnt> {
         None

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Session;
 use crate::{
     clock::Timestamp,
-    identity::{Authentication, Identity, Notes},
+    identity::{Authentication, Gap, GapCause, Identity, Notes},
     text::Text,
     tokens::Tokens,
 };
@@ -57,8 +57,13 @@ pub fn encode(session: &Session) -> Vec<u8> {
     }
     append(&mut bytes, &NotesParts::of(&identity.notes));
     // Nothing for what is not known, so that such a session is as small as ever.
-    if identity.authentication != Authentication::default() || !session.further.is_empty() {
+    let gaps = GapParts::of(session);
+    let has_gaps = gaps != GapParts::default() || !session.further.is_empty();
+    if identity.authentication != Authentication::default() || has_gaps {
         append(&mut bytes, &AuthenticationParts::of(session));
+    }
+    if has_gaps {
+        append(&mut bytes, &gaps);
     }
     bytes.extend_from_slice(&session.further);
     bytes
@@ -98,15 +103,9 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let memberships = pairs(head.memberships)?;
     let claims = pairs(head.claims)?;
     let (notes, rest) = postcard::take_from_bytes::<NotesParts<'_>>(rest).ok()?;
-    let (authentication, rest) = AuthenticationParts::read(rest)?;
-    let texts = |parts: Vec<&[u8]>| parts.into_iter().map(text).collect::<Option<Vec<Text>>>();
-    let notes = Notes {
-        omitted_groups: notes.omitted_groups,
-        omitted_claims: texts(notes.omitted_claims)?,
-        found_beside: texts(notes.found_beside)?,
-        userinfo_answered: notes.userinfo_answered,
-        token_subject: optional(notes.token_subject)?,
-    };
+    let (authentication, rest) = or_nothing::<AuthenticationParts<'_>>(rest)?;
+    let (gaps, rest) = or_nothing::<GapParts<'_>>(rest)?;
+    let notes = notes.read(gaps.gaps, text)?;
     let authentication = Authentication {
         at: (authentication.before).map(|before| Timestamp(head.created_at.wrapping_sub(before))),
         acr: optional(authentication.acr)?,
@@ -140,6 +139,8 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
             refresh: optional(head.refresh_token)?,
             expires_at: head.expires_at.map(Timestamp),
             refresh_at: head.refresh_at.map(Timestamp),
+            access_omitted: gaps.access_omitted,
+            id_omitted: gaps.id_omitted,
         },
         provider_session: optional(head.provider_session)?,
         further,
@@ -197,6 +198,30 @@ impl<'a> NotesParts<'a> {
             token_subject: bytes_of(notes.token_subject.as_ref()),
         }
     }
+
+    /// The notes, with these `gaps` from behind them. `text` makes a string of its bytes.
+    fn read(
+        self,
+        gaps: Vec<(&[u8], &[u8], GapCause)>,
+        text: impl Fn(&[u8]) -> Option<Text>,
+    ) -> Option<Notes> {
+        let texts = |parts: Vec<&[u8]>| parts.into_iter().map(&text).collect::<Option<Vec<_>>>();
+        let gaps = gaps.into_iter().map(|(list, claim, cause)| {
+            let (list, claim) = (text(list)?, text(claim)?);
+            Some(Gap { list, claim, cause })
+        });
+        Some(Notes {
+            omitted_groups: self.omitted_groups,
+            omitted_claims: texts(self.omitted_claims)?,
+            found_beside: texts(self.found_beside)?,
+            userinfo_answered: self.userinfo_answered,
+            token_subject: match self.token_subject {
+                Some(subject) => Some(text(subject)?),
+                None => None,
+            },
+            gaps: gaps.collect::<Option<_>>()?,
+        })
+    }
 }
 
 /// [`Authentication`], with the class as its bytes.
@@ -207,15 +232,37 @@ struct AuthenticationParts<'a> {
     acr: Option<&'a [u8]>,
 }
 
-impl<'a> AuthenticationParts<'a> {
-    /// Those at the beginning of `rest`, and what follows them. Where nothing is there, nothing is known.
-    fn read(rest: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        if rest.is_empty() {
-            return Some((Self::default(), rest));
-        }
-        postcard::take_from_bytes(rest).ok()
+/// What is at the beginning of `rest`, and what follows it. Where nothing is there, nothing is known.
+fn or_nothing<'a, T: Default + Deserialize<'a>>(rest: &'a [u8]) -> Option<(T, &'a [u8])> {
+    if rest.is_empty() {
+        return Some((T::default(), rest));
     }
+    postcard::take_from_bytes(rest).ok()
+}
 
+/// What the session lacks: claims where rules look, and tokens that no header can carry.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct GapParts<'a> {
+    #[serde(borrow)]
+    gaps: Vec<(&'a [u8], &'a [u8], GapCause)>,
+    access_omitted: bool,
+    id_omitted: bool,
+}
+
+impl<'a> GapParts<'a> {
+    fn of(session: &'a Session) -> Self {
+        let gaps = session.identity.notes.gaps.iter();
+        Self {
+            gaps: gaps
+                .map(|gap| (&**gap.list.bytes(), &**gap.claim.bytes(), gap.cause))
+                .collect(),
+            access_omitted: session.tokens.access_omitted,
+            id_omitted: session.tokens.id_omitted,
+        }
+    }
+}
+
+impl<'a> AuthenticationParts<'a> {
     fn of(session: &'a Session) -> Self {
         let Authentication { at, acr } = &session.identity.authentication;
         Self {
@@ -307,6 +354,7 @@ mod tests {
     fn what_a_newer_version_adds_is_passed_on() {
         let mut session = typical();
         session.identity.authentication = Authentication::by_login(session.created_at);
+        session.tokens.id_omitted = true;
         let newer = [&encode(&session)[..], b"news"].concat();
         let session = decode(&Bytes::from(newer.clone())).unwrap();
         assert_eq!(session.further, "news");
@@ -347,6 +395,12 @@ mod tests {
         any::<String>().prop_map(Text::from)
     }
 
+    fn gaps() -> impl Strategy<Value = Gap> {
+        let causes = vec![GapCause::Absent, GapCause::Empty, GapCause::Withheld];
+        let cause = proptest::sample::select(causes);
+        (text(), text(), cause).prop_map(|(list, claim, cause)| Gap { list, claim, cause })
+    }
+
     prop_compose! {
         fn identities()(
             (provider, subject) in (text(), text()),
@@ -361,9 +415,10 @@ mod tests {
             (omitted_claims, found_beside) in (vec(text(), 0..3), vec(text(), 0..3)),
             token_subject in option::of(text()),
             (at, acr) in (any::<Option<u64>>(), option::of(text())),
+            gaps in vec(gaps(), 0..3),
         ) -> Identity {
             let authentication = Authentication { at: at.map(Timestamp), acr };
-            let notes = Notes { omitted_groups, omitted_claims, found_beside, userinfo_answered, token_subject };
+            let notes = Notes { omitted_groups, omitted_claims, found_beside, userinfo_answered, token_subject, gaps };
             Identity { provider, subject, login, email, name, picture, groups, memberships, claims, notes, authentication }
         }
     }
@@ -378,6 +433,7 @@ mod tests {
             (access, id_token) in (option::of(text()), option::of(text())),
             refresh in option::of(text()),
             (expires_at, refresh_at) in any::<(Option<u64>, Option<u64>)>(),
+            (access_omitted, id_omitted) in any::<(bool, bool)>(),
             provider_session in option::of(text()),
             further: Vec<u8>,
         ) {
@@ -397,6 +453,8 @@ mod tests {
                     refresh,
                     expires_at: expires_at.map(Timestamp),
                     refresh_at: refresh_at.map(Timestamp),
+                    access_omitted,
+                    id_omitted,
                 },
                 provider_session,
                 further: further.into(),

@@ -15,6 +15,7 @@ pub mod settings;
 pub mod store;
 pub mod ticket;
 pub mod token_revoker;
+pub mod untold;
 
 use std::time::Duration;
 

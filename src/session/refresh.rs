@@ -36,6 +36,7 @@ use super::{
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
     token_revoker::TokenRevoker,
+    untold::MissingHeaders,
 };
 use crate::{
     clock::{self, Timestamp},
@@ -60,6 +61,8 @@ pub struct RefreshPolicy {
     pub keep: KeepTokens,
     /// How long a session outlives its access token while the provider cannot be asked.
     pub provider_grace: Duration,
+    /// What the app is not told of a session.
+    pub missing: MissingHeaders,
 }
 
 /// What every refresh needs.

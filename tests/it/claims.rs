@@ -246,6 +246,165 @@ async fn who_is_kept_out_by_a_stricter_list_can_read_what_they_have() {
     );
 }
 
+/// A route of whom a rule asks to be in this group.
+fn only(group: &str) -> String {
+    format!("[[routes]]\npath = \"/staff/**\"\nallow = {{ groups = [\"{group}\"] }}")
+}
+
+#[tokio::test]
+async fn a_rule_that_is_newer_than_a_session_says_to_sign_in_again() {
+    let upstream = crate::support::Upstream::start().await;
+    let provider = crate::support::ScriptedProvider::start().await;
+    let mut groups = ids(300);
+    groups.push("staff".to_owned());
+    provider.user("groups", json!(groups));
+    let plan = || {
+        House::plan()
+            .upstream(&upstream)
+            .provider(&provider)
+            .public_url("http://app.test")
+    };
+    let before = plan().start().await;
+    let ada = before.browser();
+    ada.sign_in("/").await;
+    let after = plan().tables(&only("staff")).start().await;
+    let ada = ada.moved_to(&after);
+    let refused = ada.navigate("/staff/").send().await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let page = refused.text();
+    assert!(page.contains("no room for 131 of them"), "{page}");
+    assert!(page.contains("Sign in again"), "{page}");
+    let line = after.access_line("/staff/").await;
+    let detail = line["detail"].as_str().expect("a detail");
+    assert!(detail.contains("they have 301, the first 20"), "{detail}");
+    assert!(
+        detail.contains("the session had no room for 131"),
+        "{detail}"
+    );
+    let held = ada.fetch(Method::GET, "/staff/").send().await.json();
+    assert_eq!(held["held"]["omitted"], json!(131), "{held}");
+    // A session that was made by the rule holds the group.
+    let again = after.browser();
+    again.sign_in("/staff/").await.seen();
+}
+
+#[tokio::test]
+async fn groups_that_a_provider_withholds_are_no_groups_that_are_not_there() {
+    for (withheld, rule) in [
+        (json!({ "_claim_names": { "groups": "src1" } }), true),
+        (json!({ "hasgroups": true }), true),
+        (json!({ "hasgroups": true }), false),
+    ] {
+        let (house, _upstream, _provider) = arranged(
+            |behaviour| {
+                behaviour.user["groups"] = Value::Null;
+                behaviour.id_token = withheld.clone();
+                behaviour.userinfo = json!({ "groups": null });
+            },
+            |plan| {
+                if rule {
+                    plan.tables(&only("staff"))
+                } else {
+                    plan
+                }
+            },
+        )
+        .await;
+        let ada = house.browser();
+        let seen = ada.sign_in("/").await.seen();
+        assert_eq!(seen.header("x-user-groups"), None);
+        assert_eq!(seen.header("x-user-groups-missing"), Some("1"));
+        ada.get("/later").await.seen();
+        house.access_line("/later").await;
+        let log = house.process.log();
+        assert_eq!(log.matches("groups overage").count(), 1, "{log}");
+        if !rule {
+            continue;
+        }
+        let refused = ada.navigate("/staff/").send().await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        let page = refused.text();
+        assert!(page.contains("because they are too many"), "{page}");
+        assert!(!page.contains("named none"), "{page}");
+        let line = house.access_line("/staff/").await.to_string();
+        assert!(
+            line.contains("withholds the claim") && line.contains("send fewer"),
+            "{line}"
+        );
+        let account = ada.fetch(Method::GET, "/oauth2/account").send().await;
+        let looked =
+            json!({ "list": "groups", "claim": "groups", "absent": true, "withheld": true });
+        let lists = &account.json()["lists"][0];
+        for (key, value) in looked.as_object().expect("an object") {
+            assert_eq!(lists[key], *value, "{lists}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_routes_denial_tells_a_claim_that_is_absent_from_one_that_is_empty() {
+    for (groups, said, absent) in [
+        (Value::Null, "the claim \"groups\" is absent", true),
+        (json!([]), "the claim \"groups\" holds nothing", false),
+    ] {
+        let (house, _upstream, provider) = standard_with(|plan| plan.tables(&only("staff"))).await;
+        provider.user("groups", groups);
+        let ada = house.browser();
+        ada.sign_in("/").await;
+        assert_eq!(
+            ada.navigate("/staff/").send().await.status,
+            StatusCode::FORBIDDEN
+        );
+        let line = house.access_line("/staff/").await;
+        let detail = line["detail"].as_str().expect("a detail");
+        assert!(detail.contains(said), "{detail}");
+        let account = ada.fetch(Method::GET, "/oauth2/account").send().await;
+        assert_eq!(
+            account.json()["lists"],
+            json!([{ "list": "groups", "claim": "groups", "absent": absent, "count": 0, "names": [] }])
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_carry_keeps_nobody_out() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, provider) = standard_with(|plan| {
+            plan.session(&format!("store = \"{store}\""))
+                .tables("[headers]\nset = { X-Id = \"id_token\" }")
+        })
+        .await;
+        provider.user("groups", json!(ids(300)));
+        let ada = house.browser();
+        for reply in [ada.sign_in("/").await, ada.get("/later").await] {
+            let seen = reply.seen();
+            assert_eq!(seen.header("x-id"), None, "{store}");
+            assert_eq!(seen.header("x-id-missing"), Some("1"), "{store}");
+        }
+        house.access_line("/later").await;
+        let log = house.process.log();
+        assert_eq!(log.matches("X-Id: 1").count(), 1, "{store}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn groups_that_begin_to_be_missing_at_a_refresh_are_told_of_once() {
+    let (house, _upstream, provider) =
+        arranged(|behaviour| behaviour.expires_in = json!(2), |plan| plan).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    provider.user("groups", json!(ids(300)));
+    for _ in 0..2 {
+        tokio::time::sleep(crate::renewal::OVER).await;
+        let seen = ada.get("/").await.seen();
+        assert_eq!(missing(seen.header("x-user-groups-missing")), 130);
+    }
+    ada.get("/later").await.seen();
+    house.access_line("/later").await;
+    let log = house.process.log();
+    assert_eq!(log.matches("X-User-Groups: 130").count(), 1, "{log}");
+}
+
 const BY_ROLE: &str = "claims = { groups = \"realm_access.roles\" }";
 const FROM_ACCESS_TOKEN: &str = "claims_from = [\"id_token\", \"userinfo\", \"access_token\"]";
 

@@ -76,7 +76,7 @@ impl House {
             ),
             &public_url,
             KeepTokens {
-                id: true,
+                id: Some(usize::MAX),
                 ..KeepTokens::default()
             },
             Arc::default(),

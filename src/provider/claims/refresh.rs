@@ -80,6 +80,10 @@ impl ClaimRules {
             let paths = identity.notes.omitted_claims.clone().into_iter();
             paths.filter(move |path| stands(path) == of)
         };
+        let gaps = |identity: &Identity, of: bool| {
+            let gaps = identity.notes.gaps.clone().into_iter();
+            gaps.filter(move |gap| stands(&gap.claim) == of)
+        };
         let new_notes = Notes {
             omitted_groups: if groups_stand {
                 notes.omitted_groups
@@ -96,6 +100,7 @@ impl ClaimRules {
                 .token_subject
                 .clone()
                 .or_else(|| notes.token_subject.clone()),
+            gaps: gaps(&identity, false).chain(gaps(previous, true)).collect(),
         };
         // The same address and no word about it: what vouched for it was said elsewhere.
         let unsaid = stands(&names.email_verified) && !is_noted(&names.email);

@@ -40,6 +40,19 @@ fn below<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     }
 }
 
+/// Whether `claims` say that what stands at `path` is kept elsewhere (Core §5.6.2), or, in one vendor's
+/// words for the same, that there are groups and too many of them for a token. That is not having none.
+pub(in crate::provider) fn is_withheld(claims: &Map<String, Value>, path: &str) -> bool {
+    if find(claims, path).is_some() {
+        return false;
+    }
+    let first = path.split('.').next().unwrap_or(path);
+    let elsewhere = claims.get("_claim_names").and_then(Value::as_object);
+    let has_groups = claims.get("hasgroups").is_some_and(is_true);
+    elsewhere.is_some_and(|names| names.contains_key(path) || names.contains_key(first))
+        || (has_groups && first == "groups")
+}
+
 /// What stands at `path`, if it is text, or a number, that a header line can hold and that is not too long.
 pub(super) fn text(claims: &Map<String, Value>, path: &str, limit: usize) -> Option<Text> {
     let text = scalar(find(claims, path)?)?;

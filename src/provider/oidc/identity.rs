@@ -10,7 +10,7 @@ use url::Url;
 use super::{
     Oidc, id_token,
     metadata::Metadata,
-    userinfo::{Absent, is_withheld, merge},
+    userinfo::{Absent, merge},
     vendor_profile::GroupQuery,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     identity::Identity,
     provider::{
         Call, Evidence, ProviderError, RefreshedTokens,
-        claims::{Spoke, find},
+        claims::{Spoke, find, is_withheld},
         http::HttpError,
     },
     text::Text,

@@ -225,6 +225,10 @@ impl Provider for Oidc {
         &self.profile
     }
 
+    fn lists(&self) -> Vec<(&str, Option<&str>)> {
+        self.rules.lists().collect()
+    }
+
     fn is_ready(&self) -> bool {
         self.discovery.current().is_some()
     }

@@ -107,19 +107,6 @@ impl RequiredClaims {
     }
 }
 
-/// Whether `claims` say that what stands at `path` is kept elsewhere (Core §5.6.2), or, in one vendor's
-/// words for the same, that there are groups and too many of them for a token. That is not having none.
-pub(super) fn is_withheld(claims: &Map<String, Value>, path: &str) -> bool {
-    if claims::find(claims, path).is_some() {
-        return false;
-    }
-    let first = path.split('.').next().unwrap_or(path);
-    let elsewhere = claims.get("_claim_names").and_then(Value::as_object);
-    let has_groups = claims.get("hasgroups").is_some_and(claims::is_true);
-    elsewhere.is_some_and(|names| names.contains_key(path) || names.contains_key(first))
-        || (has_groups && first == "groups")
-}
-
 /// Adds to `token` what only `userinfo` has. The signed token's word stands where both speak. None
 /// where the answer is about somebody else (§5.3.2), or about nobody.
 pub(super) fn merge(mut token: Map<String, Value>, userinfo: Value) -> Option<Map<String, Value>> {

@@ -224,6 +224,10 @@ impl<D: UserLookup> Provider for Rest<D> {
         &self.profile
     }
 
+    fn lists(&self) -> Vec<(&str, Option<&str>)> {
+        self.rules.lists().collect()
+    }
+
     fn authorize<'a>(
         &'a self,
         request: &'a AuthorizeRequest<'a>,

@@ -178,6 +178,7 @@ impl Flight {
         let session = &*self.session;
         let (identity, tokens) = (&session.identity, &session.tokens);
         let pairs = identity.memberships.iter().chain(&identity.claims);
+        let gaps = identity.notes.gaps.iter();
         let optional = [
             &identity.login,
             &identity.email,
@@ -190,6 +191,7 @@ impl Flight {
         ];
         let texts = (identity.groups.iter().chain(optional.into_iter().flatten()))
             .chain(pairs.flat_map(|(key, value)| [key, value]))
+            .chain(gaps.flat_map(|gap| [&gap.list, &gap.claim]))
             .map(|text| text.len() + TEXT);
         let bytes = size_of::<Session>() + texts.sum::<usize>() + session.further.len();
         u32::try_from(bytes * 2 + ENTRY).unwrap_or(u32::MAX)

@@ -28,6 +28,7 @@ use crate::{
         place::{Place, RemoteState},
         revocation::{Revocation, Target},
         store::{LEASE, Record},
+        untold,
     },
     tokens::{GrantTokens, Tokens},
 };
@@ -242,6 +243,7 @@ impl Refresh {
                 self.shared.breakers.succeeded(name);
                 let refreshed = self.refreshed(granted, identity, now);
                 self.shared.note(&refreshed);
+                untold::warn_of_new(&self.session, &refreshed, &self.policy.missing);
                 refreshed
             }
             Err(error) => {
@@ -298,10 +300,14 @@ impl Refresh {
             id: granted.id.or_else(|| old.id.clone()),
             ..granted
         };
+        // Where no ID token came, the one that was too long for a header is still the newest.
+        let id_omitted = granted.id.is_none() && old.id_omitted;
         let [jitter] = random::bytes();
+        let mut tokens = self.policy.keep.of_grant(granted, true, now, jitter);
+        tokens.id_omitted |= id_omitted;
         Session {
             identity,
-            tokens: self.policy.keep.of_grant(granted, true, now, jitter),
+            tokens,
             ..self.successor(now)
         }
     }

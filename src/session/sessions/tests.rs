@@ -55,6 +55,7 @@ fn gate(secrets: &[&str], storage: SessionStorage) -> Sessions {
             providers,
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
+            missing: Arc::new(|_| Vec::new()),
         },
         crate::observe::audit::Audit::default(),
         Arc::clone(&revocations),
@@ -257,6 +258,7 @@ async fn a_handle_of_a_cookie_refreshes_nothing_and_ends() {
             id: Some("id".into()),
             expires_at: Some(NOW.after(Duration::from_hours(1))),
             refresh_at: Some(NOW.after(Duration::from_mins(50))),
+            ..Tokens::default()
         },
         ..session()
     };

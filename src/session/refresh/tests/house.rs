@@ -177,6 +177,7 @@ impl House {
                 providers,
                 keep: KeepTokens::default(),
                 provider_grace: Duration::from_mins(10),
+                missing: Arc::new(|_| Vec::new()),
             },
             crate::observe::audit::Audit::default(),
             revocations.clone(),
