@@ -22,10 +22,11 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::{
     api_token::format,
-    app::{self, ReloadFrom},
+    app::{self, ReloadFrom, Signals},
     clock,
     config::{self, Config, Environment, Loaded, Report},
     demo,
@@ -211,13 +212,10 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// How to read the configuration again, with the environment of the start.
-    fn source(&self, loaded: &Loaded) -> ReloadFrom {
+    /// Reads the configuration whenever it is called, with the environment of the start.
+    fn loader(&self) -> Loader {
         let (file, environment) = (self.config.clone(), environment());
-        ReloadFrom {
-            load: Arc::new(move || config::load(file.as_deref(), &environment)),
-            files: loaded.files.clone(),
-        }
+        Arc::new(move || config::load(file.as_deref(), &environment))
     }
 
     /// The configuration, or its report on stderr.
@@ -248,10 +246,7 @@ fn refuse(report: &Report) -> ExitCode {
 /// Does what the command line asks.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(file) => file.load().map(|loaded| {
-            let source = file.source(&loaded);
-            run(loaded, source)
-        }),
+        Command::Run(file) => run(&file),
         Command::Check {
             file,
             without_secrets,
@@ -300,20 +295,56 @@ pub fn main() -> ExitCode {
         }
         Command::Health { file, url } => health(&file, url.as_deref()),
         Command::Login { url, token } => log_in(&url, token),
-        Command::Demo { port, mcp } => Ok(run_demo(port, mcp)),
+        Command::Demo { port, mcp } => run_demo(port, mcp),
     };
     result.unwrap_or_else(|code| code)
 }
 
-fn run(loaded: Loaded, source: ReloadFrom) -> ExitCode {
-    let _log = match start_log(&loaded.config) {
-        Ok(log) => log,
-        Err(code) => return code,
+/// Reads a configuration.
+type Loader = Arc<dyn Fn() -> Result<Loaded, Report> + Send + Sync>;
+
+fn run(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
+    let runtime = runtime()?;
+    let signals = take_signals(&runtime)?;
+    let load = file.loader();
+    let Some(loaded) = load_unless_stopped(&runtime, &load, &signals) else {
+        // What is being read may never come.
+        runtime.shutdown_background();
+        return Ok(ExitCode::SUCCESS);
     };
+    let loaded = loaded.map_err(|report| refuse(&report))?;
+    let _log = start_log(&loaded.config)?;
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }
-    serve(app::run(loaded.config, Some(source)))
+    let files = loaded.files;
+    let source = ReloadFrom { load, files };
+    let gate = app::run(loaded.config, Some(source), signals);
+    Ok(serve(&runtime, gate))
+}
+
+/// The configuration; none where the process is to stop before it is read.
+fn load_unless_stopped(
+    runtime: &Runtime,
+    load: &Loader,
+    signals: &Signals,
+) -> Option<Result<Loaded, Report>> {
+    let (load, stop) = (Arc::clone(load), signals.stop());
+    runtime.block_on(async move {
+        tokio::select! {
+            loaded = tokio::task::spawn_blocking(move || load()) => match loaded {
+                Ok(loaded) => Some(loaded),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            () = stop.cancelled() => None,
+        }
+    })
+}
+
+/// The signals of this process. Until they are taken each ends it.
+fn take_signals(runtime: &Runtime) -> Result<Signals, ExitCode> {
+    let _inside = runtime.enter();
+    Signals::take().map_err(|error| cannot_start(&error))
 }
 
 fn log_in(url: &url::Url, wants_token: bool) -> Result<ExitCode, ExitCode> {
@@ -338,31 +369,28 @@ fn log_in(url: &url::Url, wants_token: bool) -> Result<ExitCode, ExitCode> {
     }
 }
 
-fn run_demo(port: Option<u16>, mcp: bool) -> ExitCode {
+fn run_demo(port: Option<u16>, mcp: bool) -> Result<ExitCode, ExitCode> {
+    let runtime = runtime()?;
+    let (of_gate, of_provider) = (take_signals(&runtime)?, take_signals(&runtime)?);
     let demo = match demo::start(port, mcp) {
         Ok(demo) => demo,
         Err(error) => {
             complain(&format!("the demo cannot start: {error}\n"));
-            return ExitCode::FAILURE;
+            return Err(ExitCode::FAILURE);
         }
     };
-    let _log = match start_log(&demo.config) {
-        Ok(log) => log,
-        Err(code) => return code,
-    };
+    let _log = start_log(&demo.config)?;
     say(&demo.banner);
-    let (gate, provider) = (app::run(demo.config, None), app::run(demo.provider, None));
-    let code = serve(async { tokio::try_join!(gate, provider).map(|_| ()) });
+    let gate = app::run(demo.config, None, of_gate);
+    let provider = app::run(demo.provider, None, of_provider);
+    let both = async { tokio::try_join!(gate, provider).map(|_| ()) };
+    let code = serve(&runtime, both);
     drop(demo.servers);
-    code
+    Ok(code)
 }
 
 /// Serves until a signal. Acceptors and what runs in the background share this thread.
-fn serve(gates: impl Future<Output = io::Result<()>>) -> ExitCode {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(code) => return code,
-    };
+fn serve(runtime: &Runtime, gates: impl Future<Output = io::Result<()>>) -> ExitCode {
     match runtime.block_on(gates) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -376,7 +404,7 @@ fn start_log(config: &Config) -> Result<LogGuard, ExitCode> {
     log::start(&config.log).map_err(|error| cannot_start(&error))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
+fn runtime() -> Result<Runtime, ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

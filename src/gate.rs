@@ -603,6 +603,7 @@ fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics)
         ForwardError::BodyTooLarge | ForwardError::Incomplete(BodyError::TooLarge) => {
             Reject::ContentTooLarge
         }
+        ForwardError::NoRoom => Reject::NoRoom,
         ForwardError::AllOut(_, wait) => Reject::OutOfService(*wait),
         ForwardError::Incomplete(_) => {
             Reject::BadRequest("its body is malformed, or was not sent to its end".into())

@@ -9,8 +9,8 @@ pub struct Limits {
     pub connections: Option<u32>,
     /// Client connections of one address. None: half of [`Limits::connections`].
     pub connections_per_client: Option<u32>,
-    /// Requests of one address that are at the upstream at once.
-    pub requests_per_client: u32,
+    /// Requests of one address that are at the upstream at once. None: 256, fewer where there are few open files.
+    pub requests_per_client: Option<u32>,
     /// For a TLS handshake.
     pub handshake_timeout: Duration,
     /// From the first byte of a request's head to its last.
@@ -46,7 +46,7 @@ impl Default for Limits {
         Self {
             connections: None,
             connections_per_client: None,
-            requests_per_client: 256,
+            requests_per_client: None,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(75),

@@ -24,19 +24,19 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Connections at once. A scrape takes a millisecond; more than this is no scrape.
+/// The most connections at once. A scrape takes a millisecond; more than this is no scrape.
 const CONNECTIONS: usize = 64;
 
 /// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens`, `/grants` and `/signing_keys` on `listener`, until the `end`.
-/// Whoever asks whether the gate stops is answered until it has.
-pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, end: SideEnd) {
+/// Whoever asks whether the gate stops is answered until it has. There may be `most` connections at once, if that is few.
+pub async fn serve(listener: Listener, most: usize, current: Arc<ArcSwap<Snapshot>>, end: SideEnd) {
     tracing::info!(address = listener.place(), "admin listening");
     let exposition = Exposition::new(&current);
     let service = Service {
         current,
         exposition,
     };
-    serve_aside(listener, service, end).await;
+    serve_aside(listener, most.min(CONNECTIONS), service, end).await;
 }
 
 struct Service {
@@ -46,7 +46,6 @@ struct Service {
 
 impl SideService for Service {
     const KEY: &'static str = "admin_listen";
-    const CONNECTIONS: usize = CONNECTIONS;
 
     /// `peer` is where the operator is.
     async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Body> {

@@ -104,6 +104,7 @@ impl Reject {
             Self::Limited(exceeded) => limited(exceeded),
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
+            Self::NoRoom => no_room(),
             Self::NotExchanged(why) => explain_not_exchanged(why),
             Self::BadGateway => bad_gateway(),
             Self::GatewayTimeout => gateway_timeout(),
@@ -148,6 +149,7 @@ impl Reject {
             | Self::NotAudited(_)
             | Self::BadGateway
             | Self::OutOfService(_)
+            | Self::NoRoom
             | Self::GatewayTimeout
             | Self::NotExchanged(NotExchanged::Failed { .. })
                 if audience == Audience::Navigation =>
@@ -358,6 +360,15 @@ fn out_of_service() -> Explanation {
         "out_of_service",
         "The app does not answer",
         "The app behind this page is out of service right now. Try again in a moment.",
+    )
+}
+
+fn no_room() -> Explanation {
+    Explanation::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too_many_connections",
+        "One moment",
+        "Too many requests are under way at once. Try again in a moment.",
     )
 }
 

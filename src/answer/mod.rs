@@ -130,6 +130,8 @@ pub enum Reject {
     ContentTooLarge,
     /// No address of the upstream is in service; one is tried again after so long.
     OutOfService(Duration),
+    /// There are as many connections to apps as there may be.
+    NoRoom,
     /// The app is to get a token in the user's name, and there is none.
     NotExchanged(NotExchanged),
     /// The upstream cannot be reached or broke off before it answered.
@@ -367,6 +369,7 @@ impl Reject {
             Self::Unavailable(_)
             | Self::NotKept(_)
             | Self::NotAudited(_)
+            | Self::NoRoom
             | Self::Credential(Refused::Unavailable(_)) => Verdict::Unavailable,
             Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
                 Verdict::TooManyRequests

@@ -38,6 +38,7 @@ impl Reject {
             Self::OutOfService(_) => {
                 "see that the app runs and listens at one of the upstream's addresses; each is tried again soon"
             }
+            Self::NoRoom => "raise the limit on open files (ulimit -n, LimitNOFILE)",
             Self::NotExchanged(why) => why.remedy(),
             Self::BadGateway => "see that the app runs and listens at upstream",
             Self::GatewayTimeout => {

@@ -335,7 +335,7 @@ fn upstreams(
             return Ok(Arc::clone(target));
         }
         let metrics = services.metrics.upstreams.of(&settings.name);
-        UpstreamTarget::new(settings.clone(), tls, &metrics).map(Arc::new)
+        UpstreamTarget::new(settings.clone(), tls, &metrics, &services.room).map(Arc::new)
     };
     config.upstreams.iter().map(target).collect()
 }

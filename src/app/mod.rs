@@ -17,14 +17,18 @@ use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 pub(crate) use self::build::site;
-pub use self::reload::{ReloadFrom, keep_until_restart};
 use self::{
     listeners::Listeners, reload::Reloads, services::Services, side_listeners::SideListeners,
-    signals::Signals, watch::Watch,
+    watch::Watch,
+};
+pub use self::{
+    reload::{ReloadFrom, keep_until_restart},
+    signals::Signals,
 };
 use crate::{
     config::Config,
-    listen::{self, Admission, Bounds, Capacity, WorkerConfig, WorkerHandle},
+    forward::Room,
+    listen::{self, Admission, Bounds, Capacity, OpenFiles, WorkerConfig, WorkerHandle},
     observe::{
         audit::{Entry, Event},
         metrics::Metrics,
@@ -37,30 +41,37 @@ use crate::{
 ///
 /// # Errors
 /// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
-pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
-    let mut signals = Signals::take()?;
+pub async fn run(
+    config: Config,
+    source: Option<ReloadFrom>,
+    mut signals: Signals,
+) -> io::Result<()> {
     let stop = signals.stop();
     let metrics = Arc::<Metrics>::default();
     let bounds = bounds(&config);
+    let capacity = bounds.capacity;
     tracing::info!(
-        connections = bounds.capacity.connections,
-        per_client = bounds.capacity.per_client,
+        connections = capacity.connections,
+        per_client = capacity.per_client,
+        to_apps = capacity.upstreams,
         "room for connections"
     );
     let admission = Admission::new(bounds, metrics.connections.clone());
     let mut listeners = Listeners::new(Arc::clone(&admission), stop.clone());
     let opened = listeners.bind(&config.listen)?;
-    let mut side_listeners = SideListeners::new(&metrics, &stop);
+    let mut side_listeners = SideListeners::new(capacity.aside, &metrics, &stop);
     let side_opened = side_listeners.bind(&config)?;
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
-    let services = Services::start(&config, Arc::clone(&metrics))?;
+    let room = Room::new(capacity.upstreams);
+    let services = Services::start(&config, Arc::clone(&metrics), Arc::clone(&room))?;
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
     build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let worker = WorkerConfig {
         snapshot,
         tls,
+        room,
         grace: config.shutdown_grace,
     };
     let workers = (0..config.workers)
@@ -120,13 +131,25 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
 
 /// What the configuration says of connections, as far as there are files and memory for them.
 fn bounds(config: &Config) -> Bounds {
-    let open_files = listen::allow_open_files();
-    let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());
-    let requests_per_client = usize::try_from(config.limits.requests_per_client);
+    let files = OpenFiles {
+        limit: listen::allow_open_files(),
+        workers: config.workers,
+        side_listeners: side_listeners::count(config),
+    };
+    let capacity = Capacity::new(&config.limits, files, listen::memory_limit());
+    let asked = config.limits.connections;
+    if let Some(asked) = asked.filter(|asked| *asked as usize > capacity.connections) {
+        tracing::warn!(
+            asked,
+            connections = capacity.connections,
+            open_files = files.limit,
+            "limits.connections is more than the limit on open files allows, so there are fewer; raise that limit \
+             (ulimit -n, LimitNOFILE) or lower limits.connections"
+        );
+    }
     Bounds {
         capacity,
         trusted_proxies: config.trusted_proxies.clone(),
-        requests_per_client: requests_per_client.unwrap_or(usize::MAX),
     }
 }
 

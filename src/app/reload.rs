@@ -119,7 +119,10 @@ impl Reloads<'_> {
             tracing::warn!("{warning}");
         }
         log::adopt(&config.log);
-        self.admission.adopt(bounds(&config));
+        let bounds = bounds(&config);
+        let room = &self.services.room;
+        room.adopt(bounds.capacity.upstreams);
+        self.admission.adopt(bounds);
         build::adopt(&config, &snapshot, self.services);
         for worker in &*self.workers {
             let (snapshot, tls) = (Arc::clone(&snapshot), tls.clone());
@@ -127,6 +130,7 @@ impl Reloads<'_> {
             let adopted = WorkerConfig {
                 snapshot,
                 tls,
+                room: Arc::clone(room),
                 grace,
             };
             worker.adopt(adopted).await;

@@ -9,6 +9,7 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
+    forward::Room,
     issuer::{
         Grants, IssuerState, Throttles, UsedAssertions, device::Devices, fetch::Documents,
         pushed::PushedRequests, signing::KeptKeys,
@@ -36,6 +37,8 @@ use crate::{
 /// The services that snapshots share.
 pub(super) struct Services {
     pub(super) metrics: Arc<Metrics>,
+    /// For connections to apps.
+    pub(super) room: Arc<Room>,
     pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
@@ -64,7 +67,11 @@ impl Services {
     ///
     /// # Errors
     /// When the file of the state cannot be opened.
-    pub(super) fn start(config: &Config, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub(super) fn start(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        room: Arc<Room>,
+    ) -> io::Result<Self> {
         let session = &config.session;
         let lifetimes = lifetimes(session);
         let revocations = Arc::new(Revocations::new(session.lifetime));
@@ -117,6 +124,7 @@ impl Services {
         ));
         Ok(Self {
             metrics,
+            room,
             audit,
             revocations,
             refresher: Arc::new(refresher),

@@ -19,6 +19,8 @@ use crate::{
 /// Where they listen now.
 pub(super) struct SideListeners {
     recorder: Arc<Recorder>,
+    /// Connections of each at once.
+    most: usize,
     admin: Side,
     ext_authz: Side,
     app: Side,
@@ -32,9 +34,11 @@ pub(super) struct Opened {
 }
 
 impl SideListeners {
-    pub(super) fn new(metrics: &Metrics, stop: &CancellationToken) -> Self {
+    /// Each may have `most` connections at once.
+    pub(super) fn new(most: usize, metrics: &Metrics, stop: &CancellationToken) -> Self {
         Self {
             recorder: Arc::new(metrics.recorder()),
+            most,
             admin: Side::new(stop),
             ext_authz: Side::new(stop),
             app: Side::new(stop),
@@ -64,20 +68,20 @@ impl SideListeners {
         current: &Arc<ArcSwap<Snapshot>>,
         workers: &Arc<Vec<WorkerHandle>>,
     ) {
-        let now = || Arc::clone(current);
+        let (most, now) = (self.most, || Arc::clone(current));
         self.admin.adopt(
             config.admin_listen.as_ref(),
             opened.admin,
-            |listener, end| admin::serve(listener, now(), end),
+            |listener, end| admin::serve(listener, most, now(), end),
         );
         let ext_authz = config.ext_authz_listen.as_ref();
         self.ext_authz
             .adopt(ext_authz, opened.ext_authz, |listener, end| {
-                ext_authz::Server::new(now()).serve(listener, Arc::clone(workers), end.stop)
+                ext_authz::Server::new(now()).serve(listener, most, Arc::clone(workers), end.stop)
             });
         let recorder = &self.recorder;
         self.app.adopt(of_app(config), opened.app, |listener, end| {
-            listen::app::serve(listener, now(), Arc::clone(recorder), end)
+            listen::app::serve(listener, most, now(), Arc::clone(recorder), end)
         });
     }
 
@@ -87,6 +91,16 @@ impl SideListeners {
             side.accepting.join_all().await;
         }
     }
+}
+
+/// How many of them `config` names.
+pub(super) fn count(config: &Config) -> usize {
+    let named = [
+        config.admin_listen.as_ref(),
+        config.ext_authz_listen.as_ref(),
+        of_app(config),
+    ];
+    named.into_iter().flatten().count()
 }
 
 fn of_app(config: &Config) -> Option<&ListenAddress> {

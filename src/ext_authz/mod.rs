@@ -13,10 +13,11 @@ pub mod message;
 mod question;
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -29,7 +30,7 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -53,8 +54,6 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Connections at once. Each of Envoy's threads opens one.
-const CONNECTIONS: usize = 1024;
 /// Questions at the same time on one connection.
 const STREAMS: u32 = 1024;
 /// Questions at the same time on all connections.
@@ -63,12 +62,14 @@ const CHECKS: usize = 8192;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a new connection may stay without a question.
 const FIRST_QUESTION: Duration = Duration::from_secs(30);
+/// How long a new connection waits for one without a question to close, where there are too many.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
 /// How often a peer is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
 /// The metadata of a call, in bytes.
 const MAX_METADATA: u32 = 16 * 1024;
 /// How long connections may take to end once a stop has begun.
-const CLOSE_GRACE: Duration = Duration::from_secs(10);
+const CLOSE_GRACE: Duration = Duration::from_secs(8);
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The interval between two log lines about the same problem.
@@ -92,16 +93,18 @@ impl Server {
         }
     }
 
-    /// Accepts connections on `listener`, until `stop`, and has `workers` serve them.
+    /// Accepts connections on `listener`, until `stop`, and has `workers` serve them, `most` at once. One that has not asked
+    /// anything yet makes room for one more.
     pub async fn serve(
         self,
         listener: Listener,
+        most: usize,
         workers: Arc<Vec<WorkerHandle>>,
         stop: CancellationToken,
     ) {
         tracing::info!(address = listener.place(), "ext_authz listening");
         let server = Arc::new(self);
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut room = Room::new(most);
         let trouble = Throttled::new(TELL);
         let mut next = 0_usize;
         loop {
@@ -125,45 +128,49 @@ impl Server {
                     }
                 }
             };
-            let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            let Some(place) = room.place().await else {
                 if let Some(held_back) = trouble.turn(Instant::now()) {
                     tracing::warn!(
                         held_back,
-                        "ext_authz_listen refused a connection: the limit is reached"
+                        connections = most,
+                        "ext_authz_listen refused a connection: all that it may have ask questions; if these are few, raise \
+                         the limit on open files (LimitNOFILE, ulimit -n)"
                     );
                 }
                 continue;
             };
             next = next.wrapping_add(1);
             let (server, stop) = (Arc::clone(&server), stop.clone());
-            let served = Box::pin(async move {
-                server.connection(accepted, stop).await;
-                drop(place);
-            });
+            let served = Box::pin(async move { server.connection(accepted, &place, stop).await });
             if !workers[next % workers.len()].run(served) {
                 tracing::debug!("an ext_authz connection was lost: its worker takes no more");
             }
         }
     }
 
-    async fn connection(self: Arc<Self>, accepted: Accepted, stop: CancellationToken) {
+    async fn connection(
+        self: Arc<Self>,
+        accepted: Accepted,
+        place: &Place,
+        stop: CancellationToken,
+    ) {
         match accepted.into_stream() {
-            Ok((Stream::Tcp(stream), _)) => self.speak(stream, stop).await,
-            Ok((Stream::Unix(stream), _)) => self.speak(stream, stop).await,
+            Ok((Stream::Tcp(stream), _)) => self.speak(stream, place, stop).await,
+            Ok((Stream::Unix(stream), _)) => self.speak(stream, place, stop).await,
             Err(error) => tracing::debug!(%error, "ext_authz connection lost"),
         }
     }
 
     /// Speaks HTTP/2 until the peer ends it.
-    async fn speak<S>(self: Arc<Self>, stream: S, stop: CancellationToken)
+    async fn speak<S>(self: Arc<Self>, stream: S, place: &Place, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let is_used = Arc::new(AtomicBool::new(false));
+        let asks = &place.asks;
         let service = service_fn({
-            let is_used = Arc::clone(&is_used);
+            let asks = Arc::clone(asks);
             move |request| {
-                is_used.store(true, Ordering::Relaxed);
+                asks.has_begun.store(true, Ordering::Relaxed);
                 let server = Arc::clone(&self);
                 async move { Ok::<_, Infallible>(server.call(request).await) }
             }
@@ -180,13 +187,14 @@ impl Server {
         let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let unused = async {
             sleep(FIRST_QUESTION).await;
-            if is_used.load(Ordering::Relaxed) {
+            if asks.has_begun.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }
         };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = unused => return,
+            () = asks.evicted.cancelled() => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 match timeout(CLOSE_GRACE, connection).await {
@@ -257,6 +265,73 @@ impl Server {
         };
         Ok(call::answer(&answer))
     }
+}
+
+/// The connections, as many as there may be.
+struct Room {
+    places: Arc<Semaphore>,
+    most: usize,
+    /// Those that had not asked anything when they were looked at last, the oldest first.
+    silent: VecDeque<Weak<Asks>>,
+}
+
+/// The place of one connection, given back with it.
+struct Place {
+    asks: Arc<Asks>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Whether a connection has a question yet.
+#[derive(Default)]
+struct Asks {
+    has_begun: AtomicBool,
+    /// It has not, and another needs its place.
+    evicted: CancellationToken,
+}
+
+impl Room {
+    fn new(most: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(most)),
+            most,
+            silent: VecDeque::new(),
+        }
+    }
+
+    /// A place for one more. Where there is none, the connection that has said nothing for longest makes room.
+    async fn place(&mut self) -> Option<Place> {
+        let permit = if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            permit
+        } else {
+            self.longest_silent()?.evicted.cancel();
+            let freed = Arc::clone(&self.places).acquire_owned();
+            timeout(CLOSE_PATIENCE, freed).await.ok()?.ok()?
+        };
+        let asks = Arc::<Asks>::default();
+        if self.silent.len() >= self.most {
+            self.silent.retain(|asks| is_silent(asks).is_some());
+        }
+        self.silent.push_back(Arc::downgrade(&asks));
+        Some(Place {
+            asks,
+            _permit: permit,
+        })
+    }
+
+    fn longest_silent(&mut self) -> Option<Arc<Asks>> {
+        while let Some(oldest) = self.silent.pop_front() {
+            if let Some(oldest) = is_silent(&oldest) {
+                return Some(oldest);
+            }
+        }
+        None
+    }
+}
+
+/// The connection, where it is open and has asked nothing.
+fn is_silent(asks: &Weak<Asks>) -> Option<Arc<Asks>> {
+    asks.upgrade()
+        .filter(|asks| !asks.has_begun.load(Ordering::Relaxed))
 }
 
 async fn check(

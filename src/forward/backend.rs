@@ -18,13 +18,15 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{
+    ForwardError,
     condition::{Condition, InUse, Standing},
+    room::Room,
     settings::{UpstreamAddress, UpstreamSettings},
-    stream::Stream,
+    stream::{Carrier, Stream},
 };
 use crate::{
     net::{dial, tcp_socket::TcpSocket},
-    observe::metrics,
+    observe::metrics::{self, DialFailure},
 };
 
 /// How long no connection to an app is reused after the app has sent bytes that belong to no answer.
@@ -44,6 +46,8 @@ pub(super) struct Backend {
     /// Milliseconds since `began` until which its connections are not used again.
     distrusted_until: AtomicU64,
     began: Instant,
+    /// Where its connections have their places.
+    room: Arc<Room>,
     pub(super) metrics: metrics::Upstream,
 }
 
@@ -82,6 +86,7 @@ impl Backend {
         settings: &UpstreamSettings,
         tls: &Arc<rustls::ClientConfig>,
         metrics: metrics::Upstream,
+        room: Arc<Room>,
     ) -> io::Result<Self> {
         let address = match address {
             UpstreamAddress::Unix(path) => Address::Unix(path.clone()),
@@ -122,6 +127,7 @@ impl Backend {
             condition: is_watched.then(Arc::default),
             distrusted_until: AtomicU64::new(0),
             began: Instant::now(),
+            room,
             metrics,
         })
     }
@@ -194,6 +200,11 @@ impl Backend {
         }
     }
 
+    /// Whether others wait for a connection to close.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.room.is_wanted()
+    }
+
     /// Whether a connection may serve another request.
     pub(super) fn trusts(&self) -> bool {
         // The clock is asked only where it matters.
@@ -226,25 +237,40 @@ impl Backend {
         milliseconds(self.began.elapsed())
     }
 
-    /// A fresh connection's bytes, within the time for connecting.
+    /// A fresh connection's bytes, within the time for connecting. One to an app that has as many as there may be waits a
+    /// moment before.
     ///
     /// # Errors
     /// When there is none; the reason says where it was looked for, and what to do.
-    pub(super) async fn connect(&self) -> io::Result<Stream> {
+    pub(super) async fn connect(&self) -> Result<Stream, ForwardError> {
         self.metrics.dialled();
-        timeout(self.connect_timeout, Box::pin(self.dial()))
+        let Some(place) = self.room.place().await else {
+            self.metrics.failed(DialFailure::OpenFiles);
+            return Err(ForwardError::NoRoom);
+        };
+        let dialled = timeout(self.connect_timeout, Box::pin(self.dial()))
             .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .inspect_err(|error| self.metrics.failed(error.into()))
-            .map_err(|error| self.explained(&error))
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match dialled {
+            Ok(carrier) => Ok(Stream::new(carrier, place)),
+            Err(error) => {
+                let failure = DialFailure::from(&error);
+                self.metrics.failed(failure);
+                Err(match failure {
+                    // That is not the app's fault.
+                    DialFailure::OpenFiles => ForwardError::NoRoom,
+                    _ => ForwardError::Broken(self.explained(&error)),
+                })
+            }
+        }
     }
 
-    async fn dial(&self) -> io::Result<Stream> {
+    async fn dial(&self) -> io::Result<Carrier> {
         match &self.address {
-            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+            Address::Unix(path) => Ok(Carrier::Unix(UnixStream::connect(path).await?)),
             Address::Tcp { host, port } => {
                 let stream = self.tcp(host, *port).await?;
-                Ok(Stream::Tcp(TcpSocket::new(stream)))
+                Ok(Carrier::Tcp(TcpSocket::new(stream)))
             }
             Address::Tls {
                 host,
@@ -260,7 +286,7 @@ impl Backend {
                         "the app does not choose HTTP/2 within TLS (ALPN); take out http2 = true";
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
-                Ok(Stream::Tls(Box::new(stream)))
+                Ok(Carrier::Tls(Box::new(stream)))
             }
         }
     }
@@ -344,7 +370,8 @@ mod tests {
         let tls = crate::trust::client_config();
         let mut settings = UpstreamSettings::new("default", vec![address.clone()]);
         let backend = |settings: &UpstreamSettings| {
-            Backend::new(&address, settings, &tls, metrics::Upstream::default()).unwrap()
+            let metrics = metrics::Upstream::default();
+            Backend::new(&address, settings, &tls, metrics, Room::new(9)).unwrap()
         };
         let usual = backend(&settings);
         assert!(usual.trusts());

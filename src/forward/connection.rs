@@ -340,7 +340,7 @@ mod tests {
     use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
     use super::*;
-    use crate::{net::tcp_socket::TcpSocket, observe::metrics};
+    use crate::observe::metrics;
 
     #[test]
     fn a_farewell_is_no_answer_too_many() {
@@ -369,7 +369,7 @@ mod tests {
             assert_eq!(stream.read(&mut answer).await.unwrap(), 6);
             let expires = Instant::now();
             let connection = Box::new(Connection::new(
-                Stream::Tcp(TcpSocket::new(stream)),
+                Stream::from(stream),
                 None,
                 expires,
                 metrics::Upstream::default().open(),
@@ -393,7 +393,7 @@ mod tests {
             .unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let open = metrics::Upstream::default().open();
-        let stream = Stream::Tcp(TcpSocket::new(stream));
+        let stream = Stream::from(stream);
         let mut connection = Connection::new(stream, None, Instant::now(), open);
         for _ in 0..2 {
             peer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();

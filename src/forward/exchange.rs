@@ -135,7 +135,9 @@ impl Terms<'_> {
                 drop(connecting);
                 let error = match connected {
                     Some(Ok(lease)) => break lease,
-                    Some(Err(error)) => ForwardError::Broken(error),
+                    // Nothing speaks against the address.
+                    Some(Err(ForwardError::NoRoom)) => return Err(ForwardError::NoRoom),
+                    Some(Err(error)) => error,
                     None => ForwardError::TimedOut,
                 };
                 self.pool.backend.failed();

@@ -62,7 +62,7 @@ pub(super) struct Exchange {
 
 impl Pool {
     /// The connection that is there, or a fresh one; and whether it was there.
-    async fn http2(self: &Arc<Self>) -> io::Result<(SendRequest<Sent>, bool)> {
+    async fn http2(self: &Arc<Self>) -> Result<(SendRequest<Sent>, bool), ForwardError> {
         let now = Instant::now();
         let at_hand = {
             let mut shared = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +75,9 @@ impl Pool {
             return Ok((sender, true));
         }
         let stream = self.backend.connect().await?;
-        let (sender, connection) = http2_connection::handshake(stream).await?;
+        let (sender, connection) = http2_connection::handshake(stream)
+            .await
+            .map_err(ForwardError::Broken)?;
         let open = self.backend.metrics.open();
         tokio::spawn(async move {
             // Its requests hear why it ended.
@@ -114,7 +116,8 @@ pub(super) async fn exchange(
         drop(connecting);
         let failure = match connected {
             None => ForwardError::TimedOut,
-            Some(Err(error)) => ForwardError::Broken(error),
+            Some(Err(ForwardError::NoRoom)) => return Err(ForwardError::NoRoom),
+            Some(Err(error)) => error,
             Some(Ok((mut sender, is_reused))) => {
                 let sent = Sent {
                     body: body.take().unwrap_or_else(RequestBody::empty),

@@ -24,6 +24,7 @@ mod probe;
 mod request_body;
 mod request_head;
 mod request_writer;
+mod room;
 pub mod settings;
 mod silence;
 mod stream;
@@ -46,6 +47,7 @@ use hyper::upgrade::OnUpgrade;
 pub use self::{
     downstream::{ClientConnection, Downstream, TunnelHold},
     identity::{AppUser, Asker, IdentityHeaders},
+    room::{Room, Wanted},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,
@@ -91,6 +93,9 @@ pub enum ForwardError {
     /// No answer in time.
     #[error("the upstream did not answer within its `head_timeout` (`upstream_timeout`)")]
     TimedOut,
+    /// There are as many connections to apps as the limit on open files allows.
+    #[error("there are as many connections to apps as the limit on open files allows")]
+    NoRoom,
     /// No address of the app may get a request, for so long.
     #[error("no address of the upstream {0:?} is in service")]
     AllOut(String, Duration),

@@ -1,7 +1,6 @@
 //! Connections to one address of an app, kept alive and used again.
 
 use std::{
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,11 +8,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    ForwardError,
     backend::Backend,
     connection::{Connection, Idleness, Settled},
     downstream::Place,
     http2_connection,
-    stream::Stream,
 };
 use crate::{
     net::send_queue::{QueuedSocket, SendQueue},
@@ -123,14 +122,13 @@ impl Pool {
     }
 
     /// A fresh connection.
-    pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, ForwardError> {
         let in_use = self.backend.begin_request();
         let stream = self.backend.connect().await?;
         let expires = expiry();
-        let queued = match &stream {
-            Stream::Tcp(socket) => Some(QueuedSocket::new(socket.clone(), self.sends.clone())),
-            Stream::Tls(_) | Stream::Unix(_) => None,
-        };
+        let queued = stream
+            .tcp_socket()
+            .map(|socket| QueuedSocket::new(socket.clone(), self.sends.clone()));
         let open = self.backend.metrics.open();
         let mut connection = Connection::new(stream, queued, expires, open);
         connection.in_use = in_use;
@@ -173,6 +171,16 @@ impl Pool {
         }
     }
 
+    /// Closes as many as `count` idle connections, those that have idled for longest, and says how many.
+    pub(super) fn shed(&self, count: usize) -> usize {
+        let mut idle = self.lock();
+        let count = count.min(idle.len());
+        for _ in idle.drain(..count) {
+            self.backend.metrics.stirs();
+        }
+        count
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,6 +202,9 @@ impl Lease {
             if let Some(place) = self.place {
                 place.keep(Arc::clone(&self.pool.backend), self.connection);
             }
+            return;
+        }
+        if self.pool.backend.is_crowded() {
             return;
         }
         let mut idle = self.pool.lock();

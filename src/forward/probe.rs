@@ -12,8 +12,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    ForwardError,
     backend::Backend,
     settings::{HealthSettings, HostRule, UpstreamAddress, UpstreamSettings},
+    stream::Stream,
 };
 
 /// How long a probe may take, connecting included.
@@ -59,20 +61,28 @@ async fn run(probes: Vec<Probe>, health: HealthSettings) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        join_all(probes.iter().map(|probe| async {
-            let answer = timeout(PROBE_TIMEOUT, probe.ask(&health.path)).await;
-            probe
-                .backend
-                .probed(answer.is_ok_and(|status| status == Some(true)));
-        }))
-        .await;
+        join_all(probes.iter().map(|probe| probe.look(&health.path))).await;
     }
 }
 
 impl Probe {
+    async fn look(&self, path: &str) {
+        let answer = timeout(PROBE_TIMEOUT, async {
+            let stream = self.backend.connect().await?;
+            Ok(self.ask(stream, path).await == Some(true))
+        });
+        let is_well = match answer.await {
+            Ok(Ok(is_well)) => is_well,
+            // That says nothing of the app.
+            Ok(Err(ForwardError::NoRoom)) => return,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        self.backend.probed(is_well);
+    }
+
     /// Whether the answer says that all is well: 2xx or 3xx. None where there is no answer.
-    async fn ask(&self, path: &str) -> Option<bool> {
-        let stream = TokioIo::new(self.backend.connect().await.ok()?);
+    async fn ask(&self, stream: Stream, path: &str) -> Option<bool> {
+        let stream = TokioIo::new(stream);
         let uri = if self.http2 {
             format!("http://{}{path}", self.host)
         } else {

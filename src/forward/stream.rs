@@ -14,11 +14,17 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::condition::InUse;
+use super::{condition::InUse, room::RoomPlace};
 use crate::net::tcp_socket::TcpSocket;
 
-/// A connection's bytes.
-pub enum Stream {
+/// A connection's bytes, and its place among all connections to apps.
+pub struct Stream {
+    carrier: Carrier,
+    _place: Option<RoomPlace>,
+}
+
+/// What carries a connection's bytes.
+pub(super) enum Carrier {
     /// TCP.
     Tcp(TcpSocket),
     /// TLS over TCP. Boxed: it is many times as large as the others.
@@ -28,6 +34,22 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Has a place for as long as it lasts.
+    pub(super) fn new(carrier: Carrier, place: RoomPlace) -> Self {
+        Self {
+            carrier,
+            _place: Some(place),
+        }
+    }
+
+    /// The socket, where it is TCP without TLS.
+    pub(super) fn tcp_socket(&self) -> Option<&TcpSocket> {
+        match &self.carrier {
+            Carrier::Tcp(socket) => Some(socket),
+            Carrier::Tls(_) | Carrier::Unix(_) => None,
+        }
+    }
+
     /// What lies ready at the socket, and stays there; nothing at the end of the connection. Between two answers
     /// within TLS the one thing to come is a farewell, so whatever lies there is the end, too.
     ///
@@ -35,10 +57,10 @@ impl Stream {
     /// `WouldBlock` where nothing does and the connection is open.
     pub(super) fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let (length, _) = match self {
-            Self::Tcp(socket) => recv(socket.stream(), bytes, flags)?,
-            Self::Unix(stream) => recv(stream, bytes, flags)?,
-            Self::Tls(stream) => {
+        let (length, _) = match &self.carrier {
+            Carrier::Tcp(socket) => recv(socket.stream(), bytes, flags)?,
+            Carrier::Unix(stream) => recv(stream, bytes, flags)?,
+            Carrier::Tls(stream) => {
                 recv(stream.get_ref().0, bytes, flags)?;
                 (0, 0)
             }
@@ -47,13 +69,23 @@ impl Stream {
     }
 }
 
+#[cfg(test)]
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self {
+            carrier: Carrier::Tcp(TcpSocket::new(stream)),
+            _place: None,
+        }
+    }
+}
+
 /// Calls the same method of whatever carries the bytes.
 macro_rules! delegate {
     ($this:expr, $method:ident ( $($argument:expr),* )) => {
-        match $this.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
-            Stream::Tls(stream) => Pin::new(stream).$method($($argument),*),
-            Stream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+        match &mut $this.get_mut().carrier {
+            Carrier::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Carrier::Tls(stream) => Pin::new(stream).$method($($argument),*),
+            Carrier::Unix(stream) => Pin::new(stream).$method($($argument),*),
         }
     };
 }
@@ -86,10 +118,10 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-            Self::Unix(stream) => stream.is_write_vectored(),
+        match &self.carrier {
+            Carrier::Tcp(stream) => stream.is_write_vectored(),
+            Carrier::Tls(stream) => stream.is_write_vectored(),
+            Carrier::Unix(stream) => stream.is_write_vectored(),
         }
     }
 

@@ -23,6 +23,7 @@ use super::{
     downstream::Place,
     pool::Pool,
     probe,
+    room::Room,
     settings::{HostRule, UpstreamSettings},
 };
 use crate::{net::send_queue::SendQueue, observe::metrics, trust};
@@ -42,7 +43,7 @@ pub struct UpstreamTarget {
 
 impl UpstreamTarget {
     /// The app of `settings`. `tls` is used for `https` addresses, unless the settings have something else in mind.
-    /// Probes, where there are to be some, run on the runtime at hand.
+    /// Probes, where there are to be some, run on the runtime at hand. Connections have their places in `room`.
     ///
     /// # Errors
     /// When an address has no host that TLS can name, or a certificate cannot be read.
@@ -50,6 +51,7 @@ impl UpstreamTarget {
         settings: UpstreamSettings,
         tls: &Arc<rustls::ClientConfig>,
         metrics: &metrics::Upstream,
+        room: &Arc<Room>,
     ) -> io::Result<Self> {
         let certificate = settings.client_certificate.as_ref();
         let certificate = certificate.map(|files| (&*files.cert, &*files.key));
@@ -59,7 +61,10 @@ impl UpstreamTarget {
         let tls = own.as_ref().unwrap_or(tls);
         let backends = settings.addresses.iter();
         let backends = backends
-            .map(|address| Backend::new(address, &settings, tls, metrics.clone()).map(Arc::new))
+            .map(|address| {
+                let room = Arc::clone(room);
+                Backend::new(address, &settings, tls, metrics.clone(), room).map(Arc::new)
+            })
             .collect::<io::Result<Vec<_>>>()?;
         let prefix = settings.strip_prefix.as_deref();
         Ok(Self {
@@ -141,6 +146,15 @@ impl Upstream {
         for pool in &self.pools {
             pool.sweep();
         }
+    }
+
+    /// Closes as many as `count` idle connections, and says how many: another app or worker needs their places.
+    pub fn shed(&self, count: usize) -> usize {
+        let mut left = count;
+        for pool in &self.pools {
+            left -= pool.shed(left);
+        }
+        count - left
     }
 
     /// Where a request goes: to where a private connection of its client leads, or else to an address that is due for a
@@ -227,7 +241,8 @@ mod tests {
         });
         let settings = UpstreamSettings::new("app", addresses.collect());
         let tls = trust::client_config();
-        let target = UpstreamTarget::new(settings, &tls, &metrics::Upstream::default());
+        let target =
+            UpstreamTarget::new(settings, &tls, &metrics::Upstream::default(), &Room::new(9));
         Upstream::new(Arc::new(target.unwrap()), &SendQueue::default())
     }
 

@@ -25,9 +25,6 @@ use super::{
 };
 use crate::observe::metrics::{Connections, Shortage};
 
-/// Connections that were asked to close and have not closed yet; at most half of all. A stuck worker closes none. Then new
-/// connections are refused, so that descriptors do not run out.
-const MOST_CLOSING: usize = 256;
 /// How long a new connection waits for one of those to close. A working worker closes one within a moment. So a burst of silent
 /// connections is replaced as fast as it can be closed, and clients that send something get in.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
@@ -38,14 +35,6 @@ pub struct Bounds {
     pub capacity: Capacity,
     /// They stand for many clients, and are bounded in all only.
     pub trusted_proxies: Vec<IpNet>,
-    /// How many requests one client may have under way.
-    pub requests_per_client: usize,
-}
-
-impl Bounds {
-    fn most_closing(&self) -> usize {
-        MOST_CLOSING.min(self.capacity.connections / 2).max(1)
-    }
 }
 
 /// The connections of the process.
@@ -155,7 +144,7 @@ impl Admission {
     /// Room for as many as `bounds` say.
     pub fn new(bounds: Bounds, metrics: Connections) -> Arc<Self> {
         let book = Book {
-            most_closing: bounds.most_closing(),
+            most_closing: bounds.capacity.closing,
             metrics: metrics.clone(),
             ..Book::default()
         };
@@ -170,7 +159,7 @@ impl Admission {
 
     /// Admits by `bounds` from here on. Nobody who was admitted is closed for that.
     pub fn adopt(&self, bounds: Bounds) {
-        self.lock().most_closing = bounds.most_closing();
+        self.lock().most_closing = bounds.capacity.closing;
         self.bounds.store(Arc::new(bounds));
     }
 
@@ -378,7 +367,7 @@ impl Place {
                 .client
                 .get()
                 .map(|(_, requests)| Arc::clone(requests)),
-            most: self.0.admission.bounds.load().requests_per_client,
+            most: self.0.admission.bounds.load().capacity.requests_per_client,
         }
     }
 

@@ -15,15 +15,16 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Answers the app on `listener`, by the configuration of the moment, until the `end`.
+/// Answers the app on `listener`, by the configuration of the moment, until the `end`, `most` connections at once.
 pub async fn serve(
     listener: Listener,
+    most: usize,
     current: Arc<ArcSwap<Snapshot>>,
     recorder: Arc<Recorder>,
     end: SideEnd,
 ) {
     tracing::info!(address = listener.place(), "listening for the app");
-    side::serve(listener, Service { current, recorder }, end).await;
+    side::serve(listener, most, Service { current, recorder }, end).await;
 }
 
 struct Service {
@@ -33,7 +34,6 @@ struct Service {
 
 impl SideService for Service {
     const KEY: &'static str = "app.listen";
-    const CONNECTIONS: usize = CONNECTIONS;
 
     async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Body> {
         let snapshot = self.current.load_full();
@@ -58,6 +58,3 @@ impl SideService for Service {
         response
     }
 }
-
-/// Connections of the app at once.
-const CONNECTIONS: usize = 1_024;

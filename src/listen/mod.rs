@@ -48,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 use self::worker::Dispatched;
 pub use self::{
     admission::{Admission, Bounds},
-    capacity::{Capacity, memory_limit},
+    capacity::{Capacity, OpenFiles, memory_limit},
     refusal::refusal,
     side::{SideEnd, SideService, serve as serve_aside},
     socket::{Accepted, Listener, Stream, allow_open_files},

@@ -33,8 +33,6 @@ use crate::{observe::Throttled, response::Body};
 pub trait SideService: Send + Sync + 'static {
     /// The key of the configuration that names the listener.
     const KEY: &'static str;
-    /// Connections at once. The oldest makes room for one more.
-    const CONNECTIONS: usize;
 
     /// Answers a request of `peer`; none at a Unix socket.
     fn answer(
@@ -53,9 +51,9 @@ pub struct SideEnd {
     pub removal: CancellationToken,
 }
 
-/// Serves on `listener`, until the stop. Connections that are open then are answered until the process ends. If the listener is
+/// Serves on `listener`, until the stop, `most` connections at once: the oldest makes room for one more. Connections that are open then are answered until the process ends. If the listener is
 /// removed, they end with it: those with an answer under way when that is sent, the others at once.
-pub async fn serve<S: SideService>(listener: Listener, service: S, end: SideEnd) {
+pub async fn serve<S: SideService>(listener: Listener, most: usize, service: S, end: SideEnd) {
     let SideEnd { stop, removal } = end;
     let service = Arc::new(service);
     let refusals = Throttled::new(TELL);
@@ -78,7 +76,7 @@ pub async fn serve<S: SideService>(listener: Listener, service: S, end: SideEnd)
                         Stream::Unix(stream) => connection(service, stream, None, removal).await,
                     }
                 };
-                open.add(connections.spawn(served), S::CONNECTIONS);
+                open.add(connections.spawn(served), most);
             }
             Err(error) => {
                 if let Some(held_back) = refusals.turn(Instant::now()) {
@@ -201,7 +199,6 @@ mod tests {
 
     impl SideService for Slow {
         const KEY: &'static str = "test";
-        const CONNECTIONS: usize = 4;
 
         async fn answer(&self, _: Request<Incoming>, _: Option<IpAddr>) -> Response<Body> {
             self.asked.notify_one();
@@ -219,7 +216,7 @@ mod tests {
             removal: CancellationToken::new(),
         };
         let slow = Slow::default();
-        let serving = tokio::spawn(serve(listener, slow.clone(), end.clone()));
+        let serving = tokio::spawn(serve(listener, 4, slow.clone(), end.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         let ask = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         client.write_all(ask).await.unwrap();

@@ -18,7 +18,7 @@ use tokio::{
         mpsc::{self, error::TrySendError},
         oneshot,
     },
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,7 +34,7 @@ use super::{
     socket::Accepted,
 };
 use crate::{
-    forward::{Tunnels, Upstream},
+    forward::{Room, Tunnels, Upstream},
     gate::Gate,
     net::send_queue::SendQueue,
     observe::Throttled,
@@ -58,6 +58,8 @@ pub struct WorkerConfig {
     pub snapshot: Arc<Snapshot>,
     /// TLS on the listener.
     pub tls: Option<TlsAcceptor>,
+    /// For connections to apps.
+    pub room: Arc<Room>,
     /// How long a stop of the gate lets what runs go on.
     pub grace: Duration,
 }
@@ -231,16 +233,9 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     let sends = SendQueue::default();
     tokio::spawn(sends.clone().run());
     let cut = CancellationToken::new();
+    let room = Arc::clone(&config.room);
     let worker = Arc::new(worker(config, &tunnels, sends, idle, cut.clone()));
-    let swept = Arc::clone(&worker);
-    let sweeper = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            for upstream in swept.current().gate.upstreams() {
-                upstream.sweep();
-            }
-        }
-    });
+    let sweeper = tokio::spawn(sweep(Arc::clone(&worker), room));
     let resumer = tokio::spawn(resume_idle(Arc::clone(&worker)));
 
     let drain = Arc::<Drain>::default();
@@ -305,6 +300,27 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     cutter.abort();
     // The task that sends ends with the runtime.
     worker.sends.send_all();
+}
+
+/// Closes idle connections to apps: those that have idled for too long, and where others are wanted, as many of the rest.
+async fn sweep(worker: Arc<Worker>, room: Arc<Room>) {
+    let mut wanted = room.wanted();
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                for upstream in worker.current().gate.upstreams() {
+                    upstream.sweep();
+                }
+            }
+            mut wanted = wanted.next() => {
+                for upstream in worker.current().gate.upstreams() {
+                    wanted -= upstream.shed(wanted);
+                }
+            }
+        }
+    }
 }
 
 /// Serves idle connections on when their clients say something.

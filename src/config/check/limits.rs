@@ -11,9 +11,9 @@ impl Reader<'_> {
         let otherwise = Limits::default();
         let all = 1..=i64::from(u32::MAX);
         let connections = self.optional_number(t, "connections", all.clone(), COUNT);
-        let connections_per_client = self.optional_number(t, "connections_per_client", all, COUNT);
-        let requests_per_client =
-            self.count(t, "requests_per_client", otherwise.requests_per_client);
+        let connections_per_client =
+            self.optional_number(t, "connections_per_client", all.clone(), COUNT);
+        let requests_per_client = self.optional_number(t, "requests_per_client", all, COUNT);
         let handshake_timeout =
             self.fine_duration(t, "handshake_timeout", otherwise.handshake_timeout);
         let header_timeout = self.fine_duration(t, "header_timeout", otherwise.header_timeout);
@@ -37,7 +37,7 @@ impl Reader<'_> {
         Some(Limits {
             connections: connections.ok()?,
             connections_per_client: connections_per_client.ok()?,
-            requests_per_client: requests_per_client?,
+            requests_per_client: requests_per_client.ok()?,
             handshake_timeout: handshake_timeout?,
             header_timeout: header_timeout?,
             keep_alive_timeout: keep_alive_timeout?,

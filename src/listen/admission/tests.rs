@@ -5,15 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn admission(connections: usize, per_client: usize) -> Arc<Admission> {
-    let capacity = Capacity {
-        connections,
-        per_client,
-        counts_loopback: false,
-    };
     let bounds = Bounds {
-        capacity,
+        capacity: Capacity::of(connections, per_client),
         trusted_proxies: vec!["192.0.2.0/24".parse().unwrap()],
-        requests_per_client: 2,
     };
     Admission::new(bounds, Connections::default())
 }

@@ -30,15 +30,9 @@ struct Scene {
 
 /// A worker's idle connections, with room for so many.
 fn scene(connections: usize) -> Scene {
-    let capacity = Capacity {
-        connections,
-        per_client: connections,
-        counts_loopback: false,
-    };
     let bounds = Bounds {
-        capacity,
+        capacity: Capacity::of(connections, connections),
         trusted_proxies: Vec::new(),
-        requests_per_client: 2,
     };
     Scene {
         idle: IdleConnections::new().unwrap(),

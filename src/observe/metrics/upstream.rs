@@ -6,6 +6,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use rustix::io::Errno;
 
 /// Why there is no connection to the app, or no answer on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +15,22 @@ pub enum DialFailure {
     Refused,
     /// It was not made in time.
     TimedOut,
+    /// The process may not open more files.
+    OpenFiles,
 }
 
 impl DialFailure {
-    const NAMES: [&str; 2] = ["refused", "timed_out"];
+    const NAMES: [&str; 3] = ["refused", "timed_out", "open_files"];
 }
 
 impl From<&io::Error> for DialFailure {
     fn from(error: &io::Error) -> Self {
+        let number = error.raw_os_error();
+        let is_short = [Errno::MFILE, Errno::NFILE]
+            .iter()
+            .any(|short| number == Some(short.raw_os_error()));
         match error.kind() {
+            _ if is_short => Self::OpenFiles,
             io::ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Refused,
         }

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod connections;
+mod descriptors;
 mod documented;
 mod http2;
 mod malformed;

@@ -181,7 +181,8 @@ impl Plan {
 
     /// How many open files it may have at most.
     pub fn descriptors(mut self, limit: u32) -> Self {
-        self.open_files = Some(("-SH", limit));
+        // Both limits: `-SH` sets the hard one first, which some shells refuse.
+        self.open_files = Some(("", limit));
         self
     }
 
@@ -213,7 +214,7 @@ impl Plan {
         let mut command = sidegate();
         if let Some((which, limit)) = self.open_files {
             let binary = std::mem::replace(&mut command, Command::new("sh"));
-            let line = format!("ulimit {which} -n {limit}; exec \"$0\" \"$@\"");
+            let line = format!("ulimit {which} -n {limit} && exec \"$0\" \"$@\"");
             command.args(["-c", &line]).arg(binary.get_program());
         }
         if let Some(log) = self.log_to {
