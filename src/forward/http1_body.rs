@@ -144,15 +144,10 @@ impl HttpBody for Http1Body {
         let Poll::Ready(polled) = polled else {
             let uploaded = this.upload.as_ref().map_or(0, UploadTask::frames);
             ready!(this.silence.poll(uploaded, context));
-            if let Some(lease) = &this.lease {
-                lease.pool.backend.failed();
-                tracing::warn!(
-                    upstream = %lease.pool.backend,
-                    "the app did not continue its answer within limits.response_body_timeout; it is broken off"
-                );
-            }
+            lease.pool.backend.failed();
+            let upstream = lease.pool.backend.to_string();
             this.break_off();
-            return Poll::Ready(Some(Err(BodyError::Silent)));
+            return Poll::Ready(Some(Err(BodyError::Silent(upstream))));
         };
         this.silence.clear();
         let frame = match polled {

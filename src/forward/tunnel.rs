@@ -25,8 +25,9 @@ use super::{
     websocket::{FrameTracker, close_frame},
 };
 use crate::{
+    body_error::BodyError,
     observe::{
-        self, Record,
+        Record,
         metrics::{Limit, LimitHits},
     },
     random,
@@ -71,7 +72,7 @@ impl Tunnels {
             // A client that never switches leaves nothing to carry; its connection closes by itself.
             let Ok(client) = client.await else { return };
             let _hold = hold;
-            let record = record.await;
+            let mut record = Unfinished(record.await.ok());
             let mut upstream = Counted::new(upstream);
             let carried = carry_both(client, &mut upstream, has_frames, limits, &stop);
             let over = async {
@@ -82,15 +83,15 @@ impl Tunnels {
                 stop.tunnel.cancel();
                 sleep(CLOSING_OVER).await;
             };
-            tokio::select! {
-                () = carried => {}
-                () = over => {}
-            }
-            if let Ok(mut record) = record {
+            let limit = tokio::select! {
+                limit = carried => limit,
+                () = over => None,
+            };
+            if let Some(mut record) = record.0.take() {
                 record.received().add(upstream.written);
                 record.note_sent(upstream.read);
-                if let Some(ended) = stop.ended() {
-                    record.note_end(ended);
+                if let Some(error) = stop.error().or(limit) {
+                    error.note(&mut record);
                 }
             }
         });
@@ -116,9 +117,34 @@ pub(super) struct TunnelLimits {
 }
 
 impl TunnelLimits {
-    fn reached(&self, limit: Limit) -> io::Error {
+    fn reached(&self, limit: Limit, error: BodyError) -> Broken {
         self.hits.hit(limit);
-        timed_out()
+        Broken::Limit(error)
+    }
+}
+
+/// The record of a tunnel. It is in here until the tunnel has ended by itself.
+struct Unfinished(Option<Box<Record>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(record) = &mut self.0 {
+            record.note_lost();
+        }
+    }
+}
+
+/// What keeps a direction from its end.
+enum Broken {
+    /// A limit was reached.
+    Limit(BodyError),
+    /// A peer is gone, or does not finish in time what it was to finish.
+    Lost,
+}
+
+impl From<io::Error> for Broken {
+    fn from(_: io::Error) -> Self {
+        Self::Lost
     }
 }
 
@@ -131,13 +157,11 @@ struct Stop {
 
 impl Stop {
     /// Why the gate closed it; none where a peer did.
-    fn ended(&self) -> Option<observe::Ended> {
+    fn error(&self) -> Option<BodyError> {
         if self.gate.is_cancelled() {
-            Some(observe::Ended::Stop)
+            Some(BodyError::Stopping)
         } else {
-            self.tunnel
-                .is_cancelled()
-                .then_some(observe::Ended::Session)
+            self.tunnel.is_cancelled().then_some(BodyError::SessionOver)
         }
     }
 
@@ -150,13 +174,14 @@ impl Stop {
     }
 }
 
+/// Carries both directions to their ends; the limit that was reached, if one was.
 async fn carry_both(
     client: Upgraded,
     upstream: &mut Counted<PrefixedStream>,
     has_frames: bool,
     limits: TunnelLimits,
     stop: &Stop,
-) {
+) -> Option<BodyError> {
     let (mut from_client, mut to_client) = split(TokioIo::new(client));
     let (mut from_upstream, mut to_upstream) = split(upstream);
     let frames = |mask| has_frames.then(|| (FrameTracker::default(), mask));
@@ -177,27 +202,32 @@ async fn carry_both(
             ended = &mut up => join(ended, down, &moved, &limits).await,
         }
     };
-    if let Ok(Ended::Closed) = ended {
-        // The client answers a close with a close, then with the end of the connection.
-        let _ = timeout(CLOSING, discard(&mut from_client)).await;
+    match ended {
+        Err(Broken::Limit(error)) => return Some(error),
+        Ok(Ended::Closed) => {
+            // The client answers a close with a close, then with the end of the connection.
+            let _ = timeout(CLOSING, discard(&mut from_client)).await;
+        }
+        Ok(Ended::Finished) | Err(Broken::Lost) => {}
     }
+    None
 }
 
 /// How both directions ended, of which one has already: an error on either side ends both, and a side that does not
 /// move any more once the other has closed has nothing to say either.
 async fn join(
-    first: io::Result<Ended>,
-    mut other: Pin<&mut impl Future<Output = io::Result<Ended>>>,
+    first: Result<Ended, Broken>,
+    mut other: Pin<&mut impl Future<Output = Result<Ended, Broken>>>,
     moved: &AtomicU64,
     limits: &TunnelLimits,
-) -> io::Result<Ended> {
+) -> Result<Ended, Broken> {
     let first = first?;
     loop {
         let before = moved.load(Ordering::Relaxed);
         match timeout(limits.close, other.as_mut()).await {
             Ok(ended) => return ended.map(|ended| first.max(ended)),
             Err(_) if moved.load(Ordering::Relaxed) == before => {
-                return Err(limits.reached(Limit::TunnelCloseTimeout));
+                return Err(limits.reached(Limit::TunnelCloseTimeout, BodyError::HalfClosed));
             }
             Err(_) => {}
         }
@@ -221,7 +251,7 @@ async fn carry(
     frames: Option<(FrameTracker, Option<[u8; 4]>)>,
     (limits, moved): (Option<&TunnelLimits>, &AtomicU64),
     stop: &Stop,
-) -> io::Result<Ended> {
+) -> Result<Ended, Broken> {
     let (mut tracker, mask) = frames.unzip();
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -244,14 +274,14 @@ async fn carry(
         match limits {
             Some(limits) => timeout(limits.write, write)
                 .await
-                .map_err(|_| limits.reached(Limit::WriteTimeout))??,
+                .map_err(|_| limits.reached(Limit::WriteTimeout, BodyError::Stalled))??,
             None => write.await?,
         }
         moved.fetch_add(1, Ordering::Relaxed);
     }
     let (Some(mut tracker), Some(mask)) = (tracker, mask) else {
         // What has no frames has no way to say farewell.
-        return Err(io::ErrorKind::ConnectionAborted.into());
+        return Err(Broken::Lost);
     };
     let finish = async {
         while !tracker.is_between_frames() {
@@ -265,12 +295,8 @@ async fn carry(
         to.write_all(&close_frame(stop.code(), mask)).await?;
         to.flush().await
     };
-    timeout(CLOSING, finish).await.map_err(|_| timed_out())??;
+    timeout(CLOSING, finish).await.map_err(|_| Broken::Lost)??;
     Ok(Ended::Closed)
-}
-
-fn timed_out() -> io::Error {
-    io::ErrorKind::TimedOut.into()
 }
 
 async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{admission::Place, socket::Unbound};
-use crate::net::send_queue::QueuedSocket;
+use crate::{body_error::BodyError, net::send_queue::QueuedSocket};
 
 /// Gathered writes up to this size are copied into one piece: copying a few hundred bytes costs less than gathering them in the
 /// kernel.
@@ -111,6 +111,8 @@ pub(super) struct IoState {
     has_begun: AtomicBool,
     /// hyper speaks here no more: what is written is a tunnel's.
     is_left: AtomicBool,
+    /// The connection is closed because its client takes nothing.
+    is_given_up: AtomicBool,
 }
 
 impl IoState {
@@ -138,6 +140,17 @@ impl IoState {
     /// hyper has let go of the socket. If it goes on, it is as a tunnel, whose bytes are nobody's to change.
     pub(super) fn leave(&self) {
         self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection is closed because its client has taken nothing for `limits.write_timeout`.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Why an answer under way is let go of, where that is the gate's doing.
+    pub(super) fn given_up(&self) -> Option<BodyError> {
+        let is_given_up = self.is_given_up.load(Ordering::Relaxed);
+        is_given_up.then_some(BodyError::Stalled)
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -36,7 +36,10 @@ use crate::{
     credential::Proof,
     limits::Limits,
     net::{send_queue::QueuedSocket, tcp_socket::TcpSocket},
-    observe::audit::{Entry, Event},
+    observe::{
+        audit::{Entry, Event},
+        metrics::Limit,
+    },
 };
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
@@ -253,7 +256,7 @@ pub(super) fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
         Ended::Misread(why) => {
             if let Some(held_back) = worker.misread.turn(Instant::now()) {
                 tracing::warn!(
-                    ?client,
+                    client = client.map(tracing::field::display),
                     why,
                     held_back,
                     "a connection was closed: its listener requires a header of the PROXY protocol; have the proxy send \
@@ -265,7 +268,7 @@ pub(super) fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
             if let Some(held_back) = worker.crowded.turn(Instant::now()) {
                 let limit = Full::Client.key();
                 tracing::warn!(
-                    ?client,
+                    client = client.map(tracing::field::display),
                     held_back,
                     limit,
                     "a connection was refused: {ended}; raise {limit}"
@@ -275,10 +278,44 @@ pub(super) fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
         Ended::Handshake(_) if let Some(why) = ended.refused_certificate() => {
             refused_certificate(&why, client, worker);
         }
-        Ended::TooManyResets => {
-            tracing::warn!(?client, "{ended}; the connection is closed");
+        ended if let (Some(limit), Some(remedy)) = (ended.limit(), ended.remedy()) => {
+            closed_by_limit(ended, (limit, remedy), client, worker);
         }
-        ended => tracing::debug!(?client, "connection ended: {ended}"),
+        ended => tracing::debug!(
+            client = client.map(tracing::field::display),
+            "connection ended: {ended}"
+        ),
+    }
+}
+
+/// A limit has closed it, and its client is told nothing of why.
+fn closed_by_limit(
+    ended: &Ended,
+    (limit, remedy): (Limit, &str),
+    client: Option<IpAddr>,
+    worker: &Worker,
+) {
+    let Some(held_back) = worker.limit_lines[limit as usize].turn(Instant::now()) else {
+        return;
+    };
+    let client = client.map(tracing::field::display);
+    let key = limit.name();
+    if limit == Limit::Http2Resets {
+        tracing::warn!(
+            client,
+            held_back,
+            limit = key,
+            remedy,
+            "a connection was closed: {ended}"
+        );
+    } else {
+        tracing::info!(
+            client,
+            held_back,
+            limit = key,
+            remedy,
+            "a connection was closed: {ended}"
+        );
     }
 }
 
@@ -298,7 +335,7 @@ fn refused_certificate(why: &str, client: Option<IpAddr>, worker: &Worker) {
             ""
         };
         tracing::warn!(
-            ?client,
+            client = client.map(tracing::field::display),
             held_back,
             "a client certificate was refused: {why}{hint}"
         );
@@ -310,7 +347,7 @@ fn nameless_certificate(rules: Rules, client: Option<IpAddr>, worker: &Worker) {
     if let Some(held_back) = worker.nameless_certificate.turn(Instant::now()) {
         let name = rules.name();
         tracing::warn!(
-            ?client,
+            client = client.map(tracing::field::display),
             held_back,
             "a client certificate gives no identity: it has no name, or several, for tls.client_name = \"{name}\""
         );

@@ -13,7 +13,10 @@ use crate::{
     gate::Gate,
     limits::Limits,
     net::send_queue::SendQueue,
-    observe::{Recorder, Throttled, metrics::Metrics},
+    observe::{
+        Recorder, Throttled,
+        metrics::{Limit, Metrics},
+    },
 };
 
 /// One thread's part of all its connections.
@@ -34,6 +37,8 @@ pub(super) struct Worker {
     pub(super) refused_certificate: Throttled,
     /// Tells of client certificates that have no name, or several.
     pub(super) nameless_certificate: Throttled,
+    /// Tell of connections that were closed by a limit, each of one.
+    pub(super) limit_lines: [Throttled; Limit::NAMES.len()],
     /// Ends answers that have no end, some time after a stop has begun.
     pub(super) cut: CancellationToken,
 }

@@ -67,7 +67,17 @@ impl Ended {
             };
             return Self::Malformed { status, reason };
         }
-        Self::Http(error.to_string())
+        let source = std::error::Error::source(error);
+        let http2 = source.and_then(|source| source.downcast_ref::<h2::Error>());
+        match http2 {
+            // The client broke the protocol: what h2 itself ends is told to it by GOAWAY.
+            Some(error) if error.is_go_away() && error.is_library() => Self::Malformed {
+                status: StatusCode::BAD_REQUEST,
+                reason: format!("HTTP/2: {error}"),
+            },
+            Some(source) => Self::Http(format!("{error}: {source}")),
+            None => Self::Http(error.to_string()),
+        }
     }
 
     /// Why a client's certificate was refused, where that ended it: of a client TLS verifies nothing else.
@@ -80,6 +90,19 @@ impl Ended {
                 Some(format!("{:?}", why.0))
             }
             rustls::Error::InvalidCertificate(why) => Some(why.to_string()),
+            _ => None,
+        }
+    }
+
+    /// What an operator can do about a limit that ended it; none where it ends connections every day.
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::HandshakeTimeout => {
+                Some("if clients may be so slow, raise limits.handshake_timeout")
+            }
+            Self::HeaderTimeout => Some("if clients may be so slow, raise limits.header_timeout"),
+            Self::WriteTimeout => Some("if clients may pause so long, raise limits.write_timeout"),
+            Self::TooManyResets => Some("if nobody attacks, raise limits.http2_resets"),
             _ => None,
         }
     }

@@ -239,6 +239,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         if self.io.is_write_blocked() && !self.io.take_written() {
             let since = *self.blocked_since.get_or_insert(now);
             if now - since >= self.limits.write_timeout {
+                self.io.give_up();
                 return Err(Some(Ended::WriteTimeout));
             }
             return Ok(idle_tick(&self.limits).max(self.limits.write_timeout / 8));

@@ -1,13 +1,15 @@
 //! HTTP/2 on one connection: how much it may hold, how many streams its client may reset, and when it ends.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use hyper::server::conn::http2::{Builder, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,6 +20,7 @@ use super::{
     context::Worker,
     control::Command,
     ended::Ended,
+    frames_sent::{FramesSent, Malformed},
     service::Requests,
     streams::Streams,
 };
@@ -37,6 +40,9 @@ const GOAWAY_GRACE: Duration = Duration::from_secs(10);
 /// The window in which resets are counted.
 const RESET_WINDOW: Duration = Duration::from_mins(1);
 const TICK: Duration = Duration::from_secs(1);
+/// What the log says of a request that h2 refuses.
+const MALFORMED: &str = "HTTP/2: a malformed request, such as <, > or ` in its path, a field `connection`, or a wrong \
+                         content-length; its stream was reset";
 
 /// How HTTP/2 is spoken; the same for every connection.
 pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
@@ -66,6 +72,9 @@ pub(super) fn serve<S: ClientSocket>(
     let io = Arc::new(IoState::new());
     let streams = Streams::new(&limits, &worker.metrics.limits);
     let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
+    let malformed = Arc::<Malformed>::default();
+    let socket = FramesSent::new(socket, Arc::clone(&malformed));
+    let client = requests.peer.address();
     let requests = requests.with_streams(Arc::clone(&streams));
     let connection = current
         .http2
@@ -77,6 +86,8 @@ pub(super) fn serve<S: ClientSocket>(
         connection: Box::pin(connection),
         io,
         streams,
+        malformed,
+        client,
         place,
         draining_since: None,
         tick: Box::pin(sleep_until(now + tick(&limits))),
@@ -94,12 +105,14 @@ pub(super) fn serve<S: ClientSocket>(
     }
 }
 
-type HyperConnection<S> = Connection<TokioIo<ClientIo<S>>, Requests, TokioExecutor>;
+type HyperConnection<S> = Connection<TokioIo<FramesSent<ClientIo<S>>>, Requests, TokioExecutor>;
 
 struct Driver<S: ClientSocket> {
     connection: Pin<Box<HyperConnection<S>>>,
     io: Arc<IoState>,
     streams: Arc<Streams>,
+    malformed: Arc<Malformed>,
+    client: Option<IpAddr>,
     worker: Arc<Worker>,
     limits: Arc<Limits>,
     place: Place,
@@ -206,6 +219,14 @@ impl<S: ClientSocket> Driver<S> {
         }
     }
 
+    /// Tells of requests that h2 has refused.
+    fn tell_malformed(&self) {
+        for _ in 0..self.malformed.take() {
+            let recorder = &self.worker.recorder;
+            recorder.refused(self.client, StatusCode::BAD_REQUEST, MALFORMED);
+        }
+    }
+
     fn hit(&self, limit: Limit) {
         self.worker.metrics.limits.hit(limit);
     }
@@ -216,41 +237,53 @@ impl<S: ClientSocket> Future for Driver<S> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let this = self.get_mut();
+        let ended = ready!(this.poll_end(context));
+        if let Some(limit) = ended.limit() {
+            this.streams.give_up(limit);
+        }
+        Poll::Ready(ended)
+    }
+}
+
+impl<S: ClientSocket> Driver<S> {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         loop {
-            match this.connection.as_mut().poll(context) {
+            let polled = self.connection.as_mut().poll(context);
+            self.tell_malformed();
+            match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ended::Closed),
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Ended::of_hyper(&error));
                 }
                 Poll::Pending => {}
             }
-            let begun = this.streams.begun.load(Ordering::Relaxed);
-            if begun != this.seen {
-                this.seen = begun;
-                this.place.set_busy();
+            let begun = self.streams.begun.load(Ordering::Relaxed);
+            if begun != self.seen {
+                self.seen = begun;
+                self.place.set_busy();
             }
-            if this.streams.resets.load(Ordering::Relaxed) > this.limits.http2_resets {
+            if self.streams.resets.load(Ordering::Relaxed) > self.limits.http2_resets {
                 return Poll::Ready(Ended::TooManyResets);
             }
-            match this.place.control().poll(context) {
-                Command::Close if !this.has_open_streams() => {
+            match self.place.control().poll(context) {
+                Command::Close if !self.has_open_streams() => {
                     return Poll::Ready(Ended::Evicted);
                 }
-                Command::Drain | Command::Close if this.draining_since.is_none() => {
-                    this.go_away(Instant::now());
+                Command::Drain | Command::Close if self.draining_since.is_none() => {
+                    self.go_away(Instant::now());
                     continue;
                 }
                 _ => {}
             }
-            if this.tick.as_mut().poll(context).is_pending() {
+            if self.tick.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if let Some(ended) = this.tick(now) {
+            if let Some(ended) = self.tick(now) {
                 return Poll::Ready(ended);
             }
-            let next = now + tick(&this.limits);
-            this.tick.as_mut().reset(next);
+            let next = now + tick(&self.limits);
+            self.tick.as_mut().reset(next);
         }
     }
 }

@@ -17,6 +17,7 @@ mod context;
 mod control;
 mod drain;
 mod ended;
+mod frames_sent;
 mod http1;
 mod http2;
 mod idle;
@@ -128,7 +129,7 @@ impl Acceptor {
                 if let Some(held_back) = full.turn(Instant::now()) {
                     let limit = whose.key();
                     tracing::warn!(
-                        ?client,
+                        client = client.map(tracing::field::display),
                         held_back,
                         limit,
                         "a connection was refused: the limit is reached and no connection is idle; raise {limit}"
@@ -142,7 +143,7 @@ impl Acceptor {
         {
             let limit = whose.key();
             tracing::warn!(
-                ?client,
+                client = client.map(tracing::field::display),
                 held_back,
                 limit,
                 "an idle connection was closed for a new one: the limit is reached; raise {limit}"

@@ -26,7 +26,7 @@ use crate::{
     body_error::BodyError,
     clean::Peer,
     forward::{ClientConnection, Downstream, TunnelHold},
-    observe::{Ended, metrics::Limit},
+    observe::metrics::Limit,
     response::Recorded,
     timer::{Timer, TimerHome},
 };
@@ -164,7 +164,7 @@ impl Requests {
                 worker,
                 body,
                 cut,
-                _end: end,
+                end,
                 _place: place,
             };
             Ok(Response::from_parts(head, answer))
@@ -216,8 +216,22 @@ pub(super) struct Answer {
     worker: Arc<Worker>,
     body: AnswerBody,
     cut: Option<Cut>,
-    _end: Option<EndOfRequest>,
+    end: Option<EndOfRequest>,
     _place: Option<Arc<RequestPlace>>,
+}
+
+impl Drop for Answer {
+    /// One that has not come to its end may have been let go of with its connection, which knows why.
+    fn drop(&mut self) {
+        let given_up = match (&self.end, &self.body) {
+            (Some(EndOfRequest(io)), _) => io.given_up(),
+            (None, AnswerBody::Http2(body)) => body.place.given_up(),
+            (None, AnswerBody::Http1(_)) => None,
+        };
+        if let Some(error) = given_up {
+            self.body.break_off(&error);
+        }
+    }
 }
 
 enum AnswerBody {
@@ -226,14 +240,14 @@ enum AnswerBody {
 }
 
 impl AnswerBody {
-    /// Says who breaks it off.
-    fn note_end(&mut self, ended: Ended) {
+    /// Says why it is broken off.
+    fn break_off(&mut self, error: &BodyError) {
         match self {
-            Self::Http1(body) => body.note_end(ended),
+            Self::Http1(body) => body.break_off(error),
             Self::Http2(stream) => {
                 let mut body = stream.body.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(body) = &mut *body {
-                    body.note_end(ended);
+                    body.break_off(error);
                 }
             }
         }
@@ -293,14 +307,14 @@ impl HttpBody for Answer {
             && cut.when.as_mut().poll(context).is_ready()
         {
             let is_clean = cut.is_clean;
-            this.body.note_end(Ended::Stop);
+            this.body.break_off(&BodyError::Stopping);
             return Poll::Ready((!is_clean).then_some(Err(BodyError::Stopping)));
         }
         let polled = match &mut this.body {
             AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),
             AnswerBody::Http2(body) => body.poll(context),
         };
-        if let Poll::Ready(Some(Err(BodyError::Silent))) = &polled {
+        if let Poll::Ready(Some(Err(BodyError::Silent(_)))) = &polled {
             let limits = &this.worker.metrics.limits;
             limits.hit(Limit::ResponseBodyTimeout);
         }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -12,11 +12,9 @@ use tokio::time::Instant;
 
 use super::send_budget::{SendBudget, StreamBudget};
 use crate::{
+    body_error::BodyError,
     limits::Limits,
-    observe::{
-        self,
-        metrics::{Limit, LimitHits},
-    },
+    observe::metrics::{Limit, LimitHits},
     response::Recorded,
 };
 
@@ -32,6 +30,8 @@ pub(super) struct Streams {
     pub(super) begun: AtomicU32,
     /// Reset by the client, in the window that runs.
     pub(super) resets: AtomicU32,
+    /// The limit that has closed the connection.
+    given_up: OnceLock<Limit>,
     answers: Mutex<Vec<StreamAnswer>>,
 }
 
@@ -68,6 +68,7 @@ impl Streams {
             open: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             resets: AtomicU32::new(0),
+            given_up: OnceLock::new(),
             answers: Mutex::default(),
         })
     }
@@ -88,6 +89,11 @@ impl Streams {
     pub(super) fn keep_open(self: &Arc<Self>) -> TunnelPlace {
         self.open.fetch_add(1, Ordering::Relaxed);
         TunnelPlace(Arc::clone(self))
+    }
+
+    /// The connection is closed by `limit`, and with it all that is under way.
+    pub(super) fn give_up(&self, limit: Limit) {
+        let _ = self.given_up.set(limit);
     }
 
     fn answers(&self) -> MutexGuard<'_, Vec<StreamAnswer>> {
@@ -118,7 +124,7 @@ impl Streams {
             }
             let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(mut taken) = taken {
-                taken.note_end(observe::Ended::Limit);
+                taken.break_off(&BodyError::Stalled);
                 stalled.taken += 1;
             }
             answer.is_taken = true;
@@ -150,6 +156,15 @@ impl StreamPlace {
             is_taken: false,
         });
         budget
+    }
+
+    /// Why an answer under way is let go of, where that is the gate's doing.
+    pub(super) fn given_up(&self) -> Option<BodyError> {
+        match self.streams.given_up.get()? {
+            Limit::WriteTimeout => Some(BodyError::Stalled),
+            Limit::Http2Resets => Some(BodyError::TooManyResets),
+            _ => None,
+        }
     }
 
     /// The answer is whole: ending now is no reset.

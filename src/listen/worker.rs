@@ -37,7 +37,7 @@ use crate::{
     forward::{Room, Tunnels, Upstream},
     gate::Gate,
     net::send_queue::SendQueue,
-    observe::Throttled,
+    observe::{Throttled, metrics::Limit},
     snapshot::Snapshot,
 };
 
@@ -223,6 +223,7 @@ fn worker(
         crowded: Throttled::new(LOG_EVERY),
         refused_certificate: Throttled::new(LOG_EVERY),
         nameless_certificate: Throttled::new(LOG_EVERY),
+        limit_lines: [const { Throttled::new(LOG_EVERY) }; Limit::NAMES.len()],
         cut,
     }
 }
@@ -290,6 +291,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     });
     let drained = async { tokio::join!(connections.wait(), tunnels.close()) };
     if timeout(grace, drained).await.is_err() {
+        worker.recorder.end();
         tracing::warn!(
             open = connections.len(),
             "the grace is over; closing what still runs"

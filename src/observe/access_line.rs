@@ -47,6 +47,9 @@ pub struct AccessLine<'a> {
     /// Who broke it off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+    /// Whether the app is to blame for that.
+    #[serde(skip)]
+    pub app_broke_off: bool,
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
@@ -95,6 +98,7 @@ impl Default for AccessLine<'_> {
             bytes_received: None,
             bytes_sent: None,
             ended: None,
+            app_broke_off: false,
             client: None,
             user: None,
             provider: None,
@@ -125,7 +129,7 @@ impl AccessLine<'_> {
     /// were none. A refusal that is the answer it should be is INFO.
     pub fn level(&self) -> Level {
         let went_wrong = self.status >= 500 || self.verdict.is_failure();
-        if went_wrong || self.ended == Some(Ended::App) || self.dry_run.is_some() {
+        if went_wrong || self.app_broke_off || self.dry_run.is_some() {
             Level::WARN
         } else {
             Level::INFO

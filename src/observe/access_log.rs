@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -66,7 +66,15 @@ const HEX_PAIRS: [[u8; 2]; 256] = {
 pub struct Recorder {
     process: u64,
     count: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+/// What a recorder and its records share.
+#[derive(Debug)]
+struct Shared {
     requests: Arc<Requests>,
+    /// Whether the grace of a stop is over.
+    is_over: AtomicBool,
 }
 
 impl Recorder {
@@ -75,8 +83,16 @@ impl Recorder {
         Self {
             process: u64::from_be_bytes(random::bytes()),
             count: AtomicU64::new(0),
-            requests,
+            shared: Arc::new(Shared {
+                requests,
+                is_over: AtomicBool::new(false),
+            }),
         }
+    }
+
+    /// The grace of a stop is over: what is let go of from here on ends by that.
+    pub fn end(&self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
     }
 
     /// Begins a record, in a box that goes with the request to its answer's last byte: it is moved from hand to hand. Where
@@ -93,7 +109,7 @@ impl Recorder {
         });
         Box::new(Record {
             line,
-            requests: Arc::clone(&self.requests),
+            shared: Arc::clone(&self.shared),
             began: Instant::now(),
             id: RequestId {
                 process: self.process,
@@ -112,6 +128,7 @@ impl Recorder {
             received: None,
             sent: 0,
             ended: None,
+            app_broke_off: false,
             has_body: *method != Method::HEAD,
         })
     }
@@ -120,7 +137,7 @@ impl Recorder {
     /// log; it may hold what a stranger sent.
     pub fn refused(&self, client: Option<IpAddr>, status: StatusCode, reason: &str) {
         let verdict = Verdict::BadRequest;
-        self.requests.count(Counted {
+        self.shared.requests.count(Counted {
             verdict,
             status: Some(status),
             total: Duration::ZERO,
@@ -166,7 +183,7 @@ struct UpstreamUse {
 pub struct Record {
     /// Boxed: some gates write no access lines, and each request in flight keeps a record.
     line: Option<Box<Line>>,
-    requests: Arc<Requests>,
+    shared: Arc<Shared>,
     began: Instant,
     id: RequestId,
     /// The name that a trusted proxy has given it, which takes the place of its own.
@@ -190,6 +207,8 @@ pub struct Record {
     received: Option<Received>,
     sent: u64,
     ended: Option<Ended>,
+    /// Whether the app is to blame for that.
+    app_broke_off: bool,
     /// Whether an answer may have a body at all.
     has_body: bool,
 }
@@ -292,9 +311,43 @@ impl Record {
         self.sent += bytes;
     }
 
-    /// Notes who broke the request off. The first to say so knows best.
-    pub fn note_end(&mut self, ended: Ended) {
-        self.ended.get_or_insert(ended);
+    /// Notes who broke the request off, `why`, and what to do about it. The first to say so knows best.
+    pub fn note_break(
+        &mut self,
+        ended: Ended,
+        why: impl fmt::Display,
+        remedy: Option<&'static str>,
+    ) {
+        if self.ended.is_none() {
+            self.ended = Some(ended);
+            self.detail.get_or_insert_with(|| why.to_string());
+            self.remedy = self.remedy.or(remedy);
+        }
+    }
+
+    /// The same of an app that broke its answer off, or stopped in the middle of it.
+    pub fn note_broken_by_app(
+        &mut self,
+        ended: Ended,
+        why: impl fmt::Display,
+        remedy: Option<&'static str>,
+    ) {
+        self.app_broke_off |= self.ended.is_none();
+        self.note_break(ended, why, remedy);
+    }
+
+    /// Notes that the request is let go of unfinished. Where nobody has said why, its client has left, or the grace of a
+    /// stop is over.
+    pub fn note_lost(&mut self) {
+        if self.shared.is_over.load(Ordering::Relaxed) {
+            self.note_break(
+                Ended::Stop,
+                "`shutdown_grace` was over",
+                Some("if answers may take so long, raise shutdown_grace"),
+            );
+        } else {
+            self.ended.get_or_insert(Ended::Client);
+        }
     }
 
     /// Counts the request; tells how many bytes its client sent.
@@ -304,7 +357,7 @@ impl Record {
         let upstream = self
             .upstream
             .filter(|upstream| upstream.is_reused.is_some());
-        self.requests.count(Counted {
+        self.shared.requests.count(Counted {
             verdict: self.verdict,
             status: self.status,
             total,
@@ -320,7 +373,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         if self.status.is_none() {
             self.verdict = Verdict::ClientGone;
-            self.note_end(Ended::Client);
+            self.note_lost();
         }
         let total = self.began.elapsed();
         let received = self.count(total);
@@ -345,6 +398,7 @@ impl Drop for Record {
             bytes_received: Some(received),
             bytes_sent: Some(self.sent),
             ended: self.ended,
+            app_broke_off: self.app_broke_off,
             client: self.client,
             user: user.map(|(user, ..)| &**user),
             provider: user.map(|(_, provider, _)| &**provider),

@@ -48,7 +48,7 @@ verdicts! {
     StepUp = "step_up",
     /// 401: the request has a token or password that is wrong, has ended, or is for something else. `detail` says which.
     InvalidCredential = "invalid_credential",
-    /// The client left before there was an answer.
+    /// The client left before there was an answer, or a stop was over (`ended` is `stop`).
     ClientGone = "client_gone",
     /// A login begins: the browser was sent to the provider.
     Login = "login",
@@ -66,7 +66,7 @@ verdicts! {
     Misdirected = "misdirected",
     /// 403: `allow` does not name the user, or the route is closed. `detail` says which.
     Forbidden = "forbidden",
-    /// 400: the request cannot be judged, for example because its path can be read in two ways.
+    /// 400: the request cannot be judged, for example because its path can be read in two ways. 408, 413: its body came too slowly, or is too large.
     BadRequest = "bad_request",
     /// There is no endpoint at this address below the prefix.
     NotFound = "not_found",

@@ -9,10 +9,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::Body;
-use crate::{
-    body_error::BodyError,
-    observe::{Ended, Record},
-};
+use crate::{body_error::BodyError, observe::Record};
 
 /// A body and the record that ends with it. Dropped before its end, it was broken off: by its client, unless somebody
 /// says otherwise.
@@ -38,10 +35,10 @@ impl Recorded {
         Self { body, record: None }
     }
 
-    /// Says who breaks it off, before it is dropped unfinished. The first to say so counts; one that is complete stays so.
-    pub fn note_end(&mut self, ended: Ended) {
+    /// Says why it is broken off, before it is dropped unfinished. The first to say so counts; one that is complete stays so.
+    pub fn break_off(&mut self, error: &BodyError) {
         if let Some(record) = &mut self.record {
-            record.note_end(ended);
+            error.note(record);
         }
     }
 
@@ -59,7 +56,9 @@ impl Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        self.note_end(Ended::Client);
+        if let Some(record) = &mut self.record {
+            record.note_lost();
+        }
     }
 }
 
@@ -81,10 +80,7 @@ impl HttpBody for Recorded {
                 // A server that knows the length does not ask again after the last byte.
                 this.complete_at_end();
             }
-            (Some(Err(error)), Some(record)) => {
-                record.note_end(error.ended());
-                record.detail.get_or_insert_with(|| error.to_string());
-            }
+            (Some(Err(error)), Some(record)) => error.note(record),
             (None, record) => *record = None,
             (_, None) => {}
         }

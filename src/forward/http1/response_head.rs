@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn as_many_fields_as_may_be_are_read_and_no_more() {
+        let with = |count: usize| {
+            let fields = "X-Field: y\r\n".repeat(count);
+            parsed(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"))
+        };
+        assert_eq!(with(MAX_FIELDS).unwrap().unwrap().headers.len(), MAX_FIELDS);
+        assert!(with(MAX_FIELDS + 1).is_err());
+    }
+
+    #[test]
     fn the_length_is_as_the_standard_has_it() {
         for (text, body, is_persistent) in [
             ("200 OK\r\n", BodyDecoder::until_close(), false),

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{SOON, limited, limited_with};
+use super::{SOON, frames, limited, limited_with};
 use crate::support::{House, h2, house::Plan};
 
 /// A client with windows wide open: what it is sent is bounded by nothing but itself.
@@ -44,7 +44,7 @@ async fn a_connection_that_nobody_reads_holds_little() {
     let mut stalled = Vec::new();
     for number in 1..=CONNECTIONS {
         let stream = TcpStream::connect(house.address).await.expect("accepted");
-        let mut stream = stalling::Connection::begin(stream).await;
+        let mut stream = frames::Connection::begin(stream).await;
         for stream_number in 0..100_u32 {
             stream.ask("/_/drip", 2 * stream_number + 1).await;
         }
@@ -92,7 +92,7 @@ async fn small_pieces_that_nobody_reads_hold_little() {
     let house = plan.route("/**", "public").admin().start().await;
     let before = house.process.memory_kib("RssAnon");
     let stream = TcpStream::connect(house.address).await.expect("accepted");
-    let mut stream = stalling::Connection::begin(stream).await;
+    let mut stream = frames::Connection::begin(stream).await;
     for number in 0..120_u32 {
         stream.ask("/x", 2 * number + 1).await;
     }
@@ -109,7 +109,7 @@ async fn a_connection_whose_client_has_no_window_ends() {
     for path in ["/x", "/_/drip"] {
         let (house, _upstream) = limited_with("write_timeout = \"1s\"", Plan::admin).await;
         let stream = TcpStream::connect(house.address).await.expect("accepted");
-        let mut stream = stalling::Connection::begin_shut(stream).await;
+        let mut stream = frames::Connection::begin_shut(stream).await;
         stream.ask(path, 1).await;
         let closed = tokio::time::timeout(SOON, stream.until_closed());
         closed.await.expect("the connection ends");
@@ -121,7 +121,7 @@ async fn a_connection_whose_client_has_no_window_ends() {
 async fn a_connection_whose_client_has_no_window_makes_room() {
     let (house, upstream) = limited("connections = 1\nwrite_timeout = \"8s\"").await;
     let stream = TcpStream::connect(house.address).await.expect("accepted");
-    let mut stuck = stalling::Connection::begin_shut(stream).await;
+    let mut stuck = frames::Connection::begin_shut(stream).await;
     stuck.ask("/x", 1).await;
     upstream
         .wait_until("the request", |upstream| upstream.count() == 1)
@@ -202,64 +202,4 @@ async fn more_streams_than_may_be_wait_for_their_turn() {
     }
     assert_eq!(upstream.count(), 7);
     house.limit_is_hit("http2_streams").await;
-}
-
-/// Frames by hand: a client that asks, opens its windows wide, and reads nothing.
-mod stalling {
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpStream,
-    };
-
-    pub(super) struct Connection(TcpStream);
-
-    impl Connection {
-        pub(super) async fn begin(stream: TcpStream) -> Self {
-            // The connection's window is as large as may be, too.
-            let wide = frame(8, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes());
-            Self::with_window(stream, 0x7fff_ffff, &wide).await
-        }
-
-        /// One whose streams have no window at all.
-        pub(super) async fn begin_shut(stream: TcpStream) -> Self {
-            Self::with_window(stream, 0, &[]).await
-        }
-
-        async fn with_window(mut stream: TcpStream, window: u32, further: &[u8]) -> Self {
-            let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-            // SETTINGS_INITIAL_WINDOW_SIZE.
-            let setting = [&[0, 4], &window.to_be_bytes()[..]].concat();
-            bytes.extend(frame(4, 0, 0, &setting));
-            bytes.extend(further);
-            stream.write_all(&bytes).await.expect("sent");
-            Self(stream)
-        }
-
-        /// Reads what comes until the gate ends the connection.
-        pub(super) async fn until_closed(&mut self) {
-            let mut some = [0; 4096];
-            while self.0.read(&mut some).await.is_ok_and(|length| length > 0) {}
-        }
-
-        pub(super) async fn ask(&mut self, path: &str, stream: u32) {
-            // Static table: GET, http; literals: :path, :authority (RFC 7541 §6).
-            let mut block = vec![0x82, 0x86, 0x04];
-            block.push(u8::try_from(path.len()).expect("short"));
-            block.extend(path.as_bytes());
-            block.extend([0x01, 3]);
-            block.extend(b"app");
-            // END_STREAM and END_HEADERS.
-            let bytes = frame(1, 0x5, stream, &block);
-            self.0.write_all(&bytes).await.expect("sent");
-        }
-    }
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-        let mut bytes = length[1..].to_vec();
-        bytes.extend([kind, flags]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend(payload);
-        bytes
-    }
 }

@@ -25,6 +25,36 @@ async fn what_cannot_be_read_is_answered_with_words_and_leaves_a_line() {
             "cannot be read",
         ),
         ("GET / HTTP/3.0\r\nHost: app\r\n\r\n", 400, "cannot be read"),
+        (
+            "GET /a<b HTTP/1.1\r\nHost: app\r\n\r\n",
+            400,
+            "cannot be read",
+        ),
+        (
+            "GET /a>b HTTP/1.1\r\nHost: app\r\n\r\n",
+            400,
+            "cannot be read",
+        ),
+        (
+            "GET /a`b HTTP/1.1\r\nHost: app\r\n\r\n",
+            400,
+            "cannot be read",
+        ),
+        (
+            "GET /a?b=\" HTTP/1.1\r\nHost: app\r\n\r\n",
+            400,
+            "cannot be read",
+        ),
+        (
+            "GET /a?b< HTTP/1.1\r\nHost: app\r\n\r\n",
+            400,
+            "cannot be read",
+        ),
+        (
+            "GET /a?b> HTTP/1.1\r\nHost: app\r\n\r\n",
+            400,
+            "cannot be read",
+        ),
     ] {
         let answer = raw::exchange(&house, request.as_bytes()).await;
         assert_eq!(raw::status(&answer), status, "{request}{answer}");

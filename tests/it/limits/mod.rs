@@ -4,12 +4,14 @@ mod abuse;
 mod connections;
 mod descriptors;
 mod documented;
+mod frames;
 mod http2;
 mod malformed;
 mod parked;
 mod parking;
 mod stop;
 mod times;
+mod told;
 
 use std::time::Duration;
 
