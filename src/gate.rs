@@ -1,6 +1,6 @@
 //! The path of a request, from top to bottom.
 
-use std::{sync::Arc, time::Instant};
+use std::{io::ErrorKind, sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
@@ -9,7 +9,7 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    answer::{self, CrossSite, PasswordChallenge, Reject},
+    answer::{self, BadGateway, CrossSite, PasswordChallenge, Reject},
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unacceptable, original},
@@ -608,6 +608,16 @@ fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics)
         ForwardError::Incomplete(_) => {
             Reject::BadRequest("its body is malformed, or was not sent to its end".into())
         }
-        ForwardError::Broken(_) | ForwardError::UnaskedUpgrade => Reject::BadGateway,
+        ForwardError::Unreachable(error) => Reject::BadGateway(match error.kind() {
+            // What TLS says, and what ends a handshake.
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => BadGateway::Handshake,
+            _ => BadGateway::Unreachable,
+        }),
+        ForwardError::Broken(error) => Reject::BadGateway(match error.kind() {
+            ErrorKind::InvalidData => BadGateway::Malformed,
+            ErrorKind::InvalidInput => BadGateway::NotForHttp2,
+            _ => BadGateway::Closed,
+        }),
+        ForwardError::UnaskedUpgrade => Reject::BadGateway(BadGateway::Switched),
     }
 }

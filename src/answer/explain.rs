@@ -12,6 +12,7 @@ use crate::{
     decide::{Insufficient, RouteDenial},
     login::{Fault, LoginError},
     rate_limit::{self, Exceeded},
+    session::Unavailable,
     site::{Site, with_step_up},
     token_exchange::NotExchanged,
 };
@@ -106,7 +107,7 @@ impl Reject {
             Self::OutOfService(_) => out_of_service(),
             Self::NoRoom => no_room(),
             Self::NotExchanged(why) => explain_not_exchanged(why),
-            Self::BadGateway => bad_gateway(),
+            Self::BadGateway(_) => bad_gateway(),
             Self::GatewayTimeout => gateway_timeout(),
         }
     }
@@ -143,11 +144,19 @@ impl Reject {
             Self::NotExchanged(NotExchanged::NotKept(provider)) => {
                 vec![Link::beside("Sign in again", site.start(provider, "/"))]
             }
+            Self::Unavailable(Unavailable::Provider)
+                if audience == Audience::Navigation && site.only_provider().is_none() =>
+            {
+                vec![
+                    Link::new("Try again", String::new()),
+                    Link::new("Sign in another way", site.sign_in("/")),
+                ]
+            }
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::Unavailable(_)
             | Self::NotKept(_)
             | Self::NotAudited(_)
-            | Self::BadGateway
+            | Self::BadGateway(_)
             | Self::OutOfService(_)
             | Self::NoRoom
             | Self::GatewayTimeout

@@ -135,9 +135,26 @@ pub enum Reject {
     /// The app is to get a token in the user's name, and there is none.
     NotExchanged(NotExchanged),
     /// The upstream cannot be reached or broke off before it answered.
-    BadGateway,
+    BadGateway(BadGateway),
     /// The upstream did not answer in time.
     GatewayTimeout,
+}
+
+/// Why the upstream gives no answer that can be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadGateway {
+    /// No connection comes about.
+    Unreachable,
+    /// A connection does, and TLS or HTTP/2 does not.
+    Handshake,
+    /// The app closes the connection without an answer.
+    Closed,
+    /// What it sends is no HTTP.
+    Malformed,
+    /// It switches to a protocol that nobody asked for.
+    Switched,
+    /// HTTP/2 cannot carry the request's address.
+    NotForHttp2,
 }
 
 /// What a program without a credential can send.
@@ -375,7 +392,7 @@ impl Reject {
                 Verdict::TooManyRequests
             }
             Self::Limited(_) => Verdict::RateLimited,
-            Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
+            Self::BadGateway(_) | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
     }

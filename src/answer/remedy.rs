@@ -1,7 +1,9 @@
 //! What an operator can do about a refusal. Only for the log.
 
-use super::{CrossSite, Reject};
-use crate::{credential::Refused, login::LoginError};
+use super::{BadGateway, CrossSite, Reject};
+use crate::{
+    body_error::SLOW_UPLOAD, credential::Refused, login::LoginError, provider::error::Misfit,
+};
 
 impl Reject {
     /// What to do about it, where it is more than an everyday answer.
@@ -30,6 +32,13 @@ impl Reject {
             Self::Credential(Refused::Unavailable(_)) => {
                 "see that whoever vouches for the credential can be reached: the provider, or the store of tokens"
             }
+            Self::Credential(Refused::Invalid(_)) => {
+                "whoever sent it needs one that is good here; the detail says what is wrong with this one"
+            }
+            Self::RequestTimeout => SLOW_UPLOAD,
+            Self::StaleForm => {
+                "if it happens to everybody, see that public_url is the address that browsers use, and that a proxy passes Origin on"
+            }
             Self::Limited(_) => "if they may come so often, raise the route's limit",
             Self::TooManyRequests => {
                 "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
@@ -40,7 +49,7 @@ impl Reject {
             }
             Self::NoRoom => "raise the limit on open files (ulimit -n, LimitNOFILE)",
             Self::NotExchanged(why) => why.remedy(),
-            Self::BadGateway => "see that the app runs and listens at upstream",
+            Self::BadGateway(why) => why.remedy(),
             Self::GatewayTimeout => {
                 "see why the app is slow, or raise upstream_timeout (head_timeout of its upstream) if it may take so long"
             }
@@ -53,14 +62,31 @@ impl Reject {
             | Self::Credential(_)
             | Self::AddressTooLong
             | Self::BadRequest(_)
-            | Self::RequestTimeout
             | Self::ClientGone
             | Self::NotFound
             | Self::NoSuchToken
             | Self::MethodNotAllowed(_)
-            | Self::ConfirmSignOut { .. }
-            | Self::StaleForm => return None,
+            | Self::ConfirmSignOut { .. } => return None,
         })
+    }
+}
+
+impl BadGateway {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Unreachable => "see that the app runs and listens at upstream",
+            Self::Handshake => "see what the detail says of the app's TLS, or HTTP/2",
+            Self::Closed => {
+                "the app closed the connection without an answer: see its own log, and whether it ends or restarts"
+            }
+            Self::Malformed => {
+                "the app's answer is no HTTP that can be passed on: mend what the detail says, or see what listens at upstream"
+            }
+            Self::Switched => {
+                "see that the app answers 101 only to requests that ask for it, and names the protocol that they offer"
+            }
+            Self::NotForHttp2 => "take http2 = true out of the upstream's table",
+        }
     }
 }
 
@@ -76,6 +102,31 @@ impl CrossSite {
             Self::Call => {
                 "if that site's pages should call it, serve them over https; where they are the app's own, see that public_url or the route's host is their address"
             }
+        }
+    }
+}
+
+/// By the code with which the provider sent the browser back (RFC 6749 §4.1.2.1, Core §3.1.2.6).
+fn answered(code: &str) -> &'static str {
+    match code {
+        "access_denied" => {
+            "the user said no, or the provider does not let them use this client: its own log says which"
+        }
+        "login_required"
+        | "consent_required"
+        | "interaction_required"
+        | "account_selection_required" => {
+            "the provider wants the user to do something there: if it happens to everybody, see what it asks of this client's users, or consent for all of them"
+        }
+        "server_error" | "temporarily_unavailable" => {
+            "see whether the provider works; its own log says more"
+        }
+        "unauthorized_client" | "unsupported_response_type" => {
+            "allow this client the authorization code flow at the provider, and see client_id"
+        }
+        "invalid_scope" => Misfit::Scope.remedy(),
+        _ => {
+            "see that client_id, the redirect address and the scopes are registered at the provider"
         }
     }
 }
@@ -97,12 +148,13 @@ fn login(error: &LoginError) -> Option<&'static str> {
         LoginError::OtherBrowser(_) => {
             "if it happens to everybody, see that public_url is the address that browsers use"
         }
-        LoginError::State | LoginError::OtherProvider | LoginError::OtherIssuer(_) => {
+        LoginError::State | LoginError::OtherProvider => {
             "if it happens to everybody, see that all replicas have the same session.secret"
         }
-        LoginError::Answered { .. } => {
-            "see that client_id, the redirect address and the scopes are registered at the provider"
+        LoginError::OtherIssuer(_) => {
+            "if it happens to everybody, write issuer as the provider does; otherwise somebody made up the address"
         }
+        LoginError::Answered { code, .. } => answered(code),
         LoginError::NotAllowed { .. } => ALLOW,
         LoginError::Insufficient { .. } => {
             "see that the provider honours max_age and acr_values and tells auth_time and acr in its ID tokens, or take them off the route"

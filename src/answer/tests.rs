@@ -1,5 +1,6 @@
 mod markup;
 mod refused_account;
+mod remedies;
 
 use std::time::Duration;
 
@@ -9,14 +10,16 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Advice, Choice, CrossSite, Reject, SignInPage, render, reply, return_address};
+use super::{
+    Advice, BadGateway, Choice, CrossSite, Reject, SignInPage, render, reply, return_address,
+};
 use crate::{
     access::{
         Shortfall, StepUp,
         allow::{Denied, Held},
     },
     audience::{Audience, Audience::*},
-    credential::Proof,
+    credential::{Proof, Refused},
     decide::{Barred, Insufficient},
     login::{LoginError, Restart},
     provider::kind::AccountSwitch,
@@ -93,7 +96,7 @@ fn every_reject() -> Vec<Reject> {
         Reject::ContentTooLarge,
         Reject::OutOfService(Duration::ZERO),
         Reject::NoRoom,
-        Reject::BadGateway,
+        Reject::BadGateway(BadGateway::Unreachable),
         Reject::GatewayTimeout,
         Reject::from(LoginError::UnknownProvider),
         Reject::from(LoginError::State),
@@ -453,12 +456,12 @@ fn check_page(headers: &HeaderMap, body: &str) {
 #[test]
 fn only_a_get_is_offered_to_be_tried_again() {
     assert!(
-        answer(&Reject::BadGateway, Navigation)
+        answer(&Reject::BadGateway(BadGateway::Unreachable), Navigation)
             .2
             .contains("Try again</a>")
     );
     assert!(
-        !answer(&Reject::BadGateway, Submission)
+        !answer(&Reject::BadGateway(BadGateway::Unreachable), Submission)
             .2
             .contains("Try again</a>")
     );

@@ -259,7 +259,7 @@ impl Backend {
                 Err(match failure {
                     // That is not the app's fault.
                     DialFailure::OpenFiles => ForwardError::NoRoom,
-                    _ => ForwardError::Broken(self.explained(&error)),
+                    _ => ForwardError::Unreachable(self.explained(&error)),
                 })
             }
         }

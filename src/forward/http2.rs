@@ -77,7 +77,7 @@ impl Pool {
         let stream = self.backend.connect().await?;
         let (sender, connection) = http2_connection::handshake(stream)
             .await
-            .map_err(ForwardError::Broken)?;
+            .map_err(ForwardError::Unreachable)?;
         let open = self.backend.metrics.open();
         tokio::spawn(async move {
             // Its requests hear why it ended.
@@ -248,13 +248,9 @@ impl HttpBody for Http2Body {
         let Poll::Ready(frame) = polled else {
             let uploaded = this.upload.as_deref().map_or(0, UploadProgress::frames);
             ready!(this.silence.poll(uploaded, context));
-            tracing::warn!(
-                upstream = %this.pool.backend,
-                "the app did not continue its answer within limits.response_body_timeout; it is broken off"
-            );
             this.pool.backend.failed();
             this.body = None;
-            return Poll::Ready(Some(Err(BodyError::Silent)));
+            return Poll::Ready(Some(Err(BodyError::Silent(this.pool.backend.to_string()))));
         };
         this.silence.clear();
         Poll::Ready(match frame {

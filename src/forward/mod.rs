@@ -84,7 +84,10 @@ use crate::{
 /// Why the upstream gave no answer. The detail is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// No connection, or it broke off before an answer.
+    /// No connection.
+    #[error("no answer from the upstream: {0}")]
+    Unreachable(io::Error),
+    /// The connection broke off before an answer, or what came is none.
     #[error("no answer from the upstream: {0}")]
     Broken(io::Error),
     /// The client's body broke off before there was an answer.

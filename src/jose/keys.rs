@@ -41,7 +41,7 @@ impl KeySet {
             .and_then(Value::as_array)
             .ok_or("not a key set")?;
         if keys.len() > MAX_KEYS {
-            return Err("more than 1,000 keys");
+            return Err(TOO_MANY_KEYS);
         }
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
     }
@@ -130,6 +130,8 @@ struct Jwk {
 
 /// The largest providers publish about ten; who shares one set among many tenants or services, a few hundred.
 const MAX_KEYS: usize = 1000;
+/// What is wrong with a set that has more.
+pub const TOO_MANY_KEYS: &str = "more than 1,000 keys";
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,7 @@ pub use self::{
     algorithm::Algorithm,
     cache::{Caller, Fetched, KeyCache, KeySource},
     error::{JwtError, Rotation},
-    keys::KeySet,
+    keys::{KeySet, TOO_MANY_KEYS},
     verify::{
         Audience, Expected, LEEWAY, Verified, audience, claimed, text, time, unverified, verify,
     },

@@ -223,6 +223,10 @@ impl LoginError {
                 "The provider no longer accepts this sign-in. Please start again."
             }
             Self::Answered { code, .. } if code == "invalid_scope" => misfit(Misfit::Scope),
+            Self::Answered { code, .. } if code == "unauthorized_client" => {
+                "The provider does not let this site sign anybody in: the site is not allowed to there, or not in this way. \
+                 Please tell whoever runs this site."
+            }
             Self::Provider { error, .. } => error.misfit().map_or(UNUSABLE, misfit),
             Self::Answered { .. } => UNUSABLE,
         }
@@ -276,6 +280,10 @@ fn misfit(misfit: Misfit) -> &'static str {
         }
         Misfit::Clock => {
             "This site's clock and the provider's are too far apart. Please tell whoever runs this site."
+        }
+        Misfit::MetadataTooLarge => {
+            "The provider says more about itself than this site takes. Please ask whoever runs this site to raise \
+             limits.provider_response."
         }
         Misfit::TooLarge => {
             "The provider says more about your account than this site takes. Please ask whoever runs this site \

@@ -121,9 +121,12 @@ impl ProviderError {
                 Some(Misfit::Clock)
             }
             Self::Http {
+                call,
                 error: HttpError::TooLarge { .. },
-                ..
-            } => Some(Misfit::TooLarge),
+            } => Some(match call {
+                Call::Discovery | Call::Keys => Misfit::MetadataTooLarge,
+                _ => Misfit::TooLarge,
+            }),
             _ => None,
         }
     }
@@ -133,13 +136,13 @@ impl ProviderError {
         if let Some(misfit) = self.misfit() {
             return Some(misfit.remedy());
         }
-        let Self::Http { error, .. } = self else {
-            return None;
+        let error = match self {
+            Self::AccessToken(_) => return Some(CLAIMS_FROM),
+            Self::Http { error, .. } => error,
+            _ => return None,
         };
         match error {
-            HttpError::Tls { .. } => {
-                Some("where an own authority signed its certificate, name that by ca")
-            }
+            HttpError::Tls { reason, .. } => Some(tls(reason)),
             HttpError::Proxy { status, .. }
                 if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
             {
@@ -216,8 +219,10 @@ pub enum Misfit {
     Issuer,
     /// One of the two clocks.
     Clock,
-    /// The provider says more than we take.
+    /// The provider says more of a user than we take.
     TooLarge,
+    /// The provider says more of itself than we take.
+    MetadataTooLarge,
 }
 
 impl Misfit {
@@ -232,9 +237,31 @@ impl Misfit {
             Self::Issuer => "write issuer as the provider does, to the slash at its end",
             Self::Clock => "set the clocks: `sidegate check --online` says how far apart they are",
             Self::TooLarge => {
-                "raise limits.provider_response, or have the provider send less (groups, claims, keys)"
+                "raise limits.provider_response, or have the provider send less (groups, claims)"
+            }
+            Self::MetadataTooLarge => {
+                "raise limits.provider_response: the provider's own metadata or keys are larger"
             }
         }
+    }
+}
+
+/// What to do about an access token that claims cannot be taken from.
+const CLAIMS_FROM: &str = "claims_from takes claims from the access token, which only some providers sign: take \
+                           \"access_token\" out of it, or have the provider sign access tokens whose azp or aud is this client";
+
+/// What to do about a TLS handshake that failed for this `reason`, in the words of rustls.
+fn tls(reason: &str) -> &'static str {
+    // Where it has the circumstances, it has words of its own for them.
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["CaUsedAsEndEntity", "UnsupportedCertVersion"]) {
+        "its certificate must be one of a server, version 3, and not the authority's own"
+    } else if says(&["NotValidForName", "not valid for name"]) {
+        "write its address with a name that its certificate has"
+    } else if says(&["Expired", "expired", "NotValidYet", "not valid yet"]) {
+        "have its certificate renewed, or set this machine's clock"
+    } else {
+        "where an own authority signed its certificate, name that by ca"
     }
 }
 
@@ -299,6 +326,13 @@ pub(crate) fn printable(text: &str, limit: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio_rustls::rustls::{
+        self, CertificateError, OtherError,
+        pki_types::{ServerName, UnixTime},
+    };
+
     use super::*;
 
     #[test]
@@ -323,6 +357,10 @@ mod tests {
             (JwtError::Signature.into(), None),
             (
                 http(Call::Keys, HttpError::TooLarge { limit: 1 }),
+                Some(Misfit::MetadataTooLarge),
+            ),
+            (
+                http(Call::Userinfo, HttpError::TooLarge { limit: 1 }),
                 Some(Misfit::TooLarge),
             ),
             (http(Call::Token, HttpError::Timeout), None),
@@ -334,15 +372,54 @@ mod tests {
                 "{error}"
             );
         }
-        let tls = HttpError::Tls {
-            host: "id".to_owned(),
-            reason: "UnknownIssuer".to_owned(),
-        };
-        assert!(
-            http(Call::Token, tls)
-                .specific_remedy()
-                .is_some_and(|text| text.ends_with("ca"))
-        );
+        let opaque = ProviderError::AccessToken(JwtError::Malformed);
+        let remedy = opaque.specific_remedy().unwrap();
+        assert!(remedy.starts_with("claims_from"), "{remedy}");
+    }
+
+    /// What a verifier says beside rustls's own kinds.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Flaw(&'static str);
+
+    /// The words are those of rustls.
+    #[test]
+    fn what_fails_in_tls_says_what_to_do() {
+        let other = |flaw| CertificateError::Other(OtherError(Arc::new(Flaw(flaw))));
+        let name = ServerName::try_from("id.example.com").unwrap();
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(9));
+        for (error, word) in [
+            (CertificateError::UnknownIssuer, "by ca"),
+            (other("CaUsedAsEndEntity"), "authority's own"),
+            (other("UnsupportedCertVersion"), "version 3"),
+            (CertificateError::NotValidForName, "a name"),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: name,
+                    presented: Vec::new(),
+                },
+                "a name",
+            ),
+            (CertificateError::Expired, "clock"),
+            (
+                CertificateError::ExpiredContext {
+                    time,
+                    not_after: time,
+                },
+                "clock",
+            ),
+            (CertificateError::NotValidYet, "clock"),
+            (
+                CertificateError::NotValidYetContext {
+                    time,
+                    not_before: time,
+                },
+                "clock",
+            ),
+        ] {
+            let reason = rustls::Error::InvalidCertificate(error).to_string();
+            assert!(tls(&reason).contains(word), "{reason}");
+        }
     }
 
     #[test]

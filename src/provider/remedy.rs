@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{Call, ProviderError, http::HttpError};
+use crate::jose::TOO_MANY_KEYS;
 
 impl ProviderError {
     /// What to do about it.
@@ -16,6 +17,10 @@ impl ProviderError {
                 "write issuer exactly as the provider publishes it, a slash at its end included"
             }
             Self::Refused { code, .. } => refused(code),
+            Self::Answer {
+                problem: TOO_MANY_KEYS,
+                ..
+            } => "have the provider publish fewer keys: no setting raises this",
             Self::Answer {
                 call: Call::Discovery | Call::Keys,
                 ..
@@ -74,6 +79,11 @@ mod tests {
             call: Call::Discovery,
             error,
         };
+        let keys = ProviderError::Answer {
+            call: Call::Keys,
+            problem: TOO_MANY_KEYS,
+        };
+        assert!(keys.remedy().contains("fewer keys"));
         let unknown = http(HttpError::Resolve("idp".to_owned()));
         assert!(unknown.remedy().contains("name"));
         assert!(
