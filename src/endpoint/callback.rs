@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode, header::SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::SET_COOKIE};
 use tokio::time::sleep;
 
 use super::start;
@@ -22,7 +22,7 @@ use crate::{
     },
     response::Body,
     session::{
-        KeepError, Session,
+        KeepError, Session, SessionLookup, Unavailable,
         directory::{Activity, SessionName},
         untold,
     },
@@ -38,7 +38,7 @@ pub(super) async fn serve(
     record.verdict = Verdict::Callback;
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = snapshot.sessions.visit(headers, now).await?;
+    let visit = visit(snapshot, headers, now).await?;
     let callback = Callback {
         provider,
         query: request.query().unwrap_or_default(),
@@ -115,6 +115,18 @@ pub(super) async fn serve(
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// Who visits, as far as it can be said. Where their provider is away, what came gives way to what comes now.
+async fn visit(
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<SessionLookup, Unavailable> {
+    match snapshot.sessions.visit(headers, now).await {
+        Err(Unavailable::Provider) => Ok(snapshot.sessions.last_visit(headers, now).await),
+        visit => visit,
+    }
 }
 
 /// The cookies that outlast the session: who has signed in here, and where.

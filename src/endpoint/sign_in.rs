@@ -10,6 +10,7 @@ use crate::{
     decide::Standing,
     observe::Record,
     response::Body,
+    session::{SessionLookup, Unavailable},
     site::Site,
     snapshot::Snapshot,
 };
@@ -25,7 +26,11 @@ pub(super) async fn serve(
     let login = LoginRequest::read(request, snapshot)?;
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = snapshot.sessions.visit(headers, now).await?;
+    let visit = match snapshot.sessions.visit(headers, now).await {
+        // Another provider, or the same one's login page, may let them in.
+        Err(Unavailable::Provider) => SessionLookup::default(),
+        visit => visit?,
+    };
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
     let is_somebody = !matches!(
         snapshot.standing(visit.session.as_deref().into()),

@@ -1,6 +1,7 @@
 //! Sessions are renewed at the provider: once, whoever asks, and without anybody noticing.
 
 mod cookies;
+mod elsewhere;
 mod ends;
 mod faults;
 mod identity;
