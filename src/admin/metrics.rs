@@ -114,6 +114,7 @@ impl Collector for State {
                 Some(([("provider", name)], provider.secret_valid_until()?.0))
             }),
         )?;
+        page.upstreams(&snapshot)?;
         page.counts(
             "sidegate_log_lines_lost",
             "Log lines that were lost: not read in time, or not written.",
@@ -153,6 +154,20 @@ fn labelled<'a>(
 struct Page<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Page<'_, '_> {
+    fn upstreams(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let upstreams = snapshot.upstreams.iter();
+        self.gauges(
+            "sidegate_upstream_in_service",
+            "1 if an address of the app gets requests, 0 while it is taken out. Only of apps with several addresses, or with health.",
+            upstreams.flat_map(|upstream| {
+                upstream.standings().map(|(address, is_in)| {
+                    let labels = [("upstream", upstream.name().to_owned()), ("address", address)];
+                    (labels, u64::from(is_in))
+                })
+            }),
+        )
+    }
+
     fn counts<L: EncodeLabelSet>(
         &mut self,
         name: &str,

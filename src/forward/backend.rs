@@ -132,6 +132,11 @@ impl Backend {
         })
     }
 
+    /// Whether anything is noted of it, by which it may be taken out of service.
+    pub(super) fn is_watched(&self) -> bool {
+        self.condition.is_some()
+    }
+
     /// How it stands; in for good where nothing is noted of it.
     pub(super) fn standing(&self) -> Standing {
         let condition = self.condition.as_ref();

@@ -75,9 +75,23 @@ impl UpstreamTarget {
         })
     }
 
+    /// What operators call it.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
     /// Whether `settings` say the same, and hang on nothing else: then its connections may stay.
     pub fn is_of(&self, settings: &UpstreamSettings) -> bool {
         self.settings == *settings && !settings.has_files()
+    }
+
+    /// The addresses that can be taken out of service, and whether each is in service.
+    pub fn standings(&self) -> impl Iterator<Item = (String, bool)> {
+        let watched = self.backends.iter().filter(|backend| backend.is_watched());
+        watched.map(|backend| {
+            let is_in = matches!(backend.standing(), Standing::In);
+            (backend.to_string(), is_in)
+        })
     }
 
     /// Writes what the app is to see in the place of what the client sent.

@@ -84,6 +84,14 @@ async fn an_address_that_is_killed_costs_no_request() {
             !has("sidegate_upstream_retries_total{upstream=\"app\"} 0"),
             "{metrics}"
         );
+        for (place, app) in apps.iter().enumerate() {
+            let address = app.address;
+            let line = format!(
+                "sidegate_upstream_in_service{{upstream=\"app\",address=\"{address}\"}} {}",
+                u8::from(place != 1)
+            );
+            assert!(has(&line), "{line}: {metrics}");
+        }
         let before = apps[1].count();
         apps[1].server.up().await;
         let mut failed = 0;
