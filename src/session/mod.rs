@@ -34,6 +34,9 @@ use crate::{
 /// How exactly the idle end is kept when the time of the last request is in the cookie.
 const TOUCH_INTERVAL: Duration = Duration::from_mins(1);
 
+/// The longest that a session may last: RFC 6265bis §5.6 lets browsers keep a cookie no longer.
+pub const LONGEST_LIFETIME: Duration = Duration::from_hours(400 * 24);
+
 /// The id of a session.
 pub type Id = [u8; 16];
 

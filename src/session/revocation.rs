@@ -316,7 +316,7 @@ impl Revocations {
     }
 
     /// What is known here of a kind, and is not among `there`, what the replicas' common memory has: it has lost
-    /// that, or was never told. Those older than `lifetime` are needed no more.
+    /// that, or was never told. Those older than `lifetime` are needed no more, but for the one that stands for others.
     pub fn lost(
         &self,
         kind: Kind,
@@ -339,13 +339,13 @@ impl Revocations {
             .iter()
             .map(|(target, not_before)| (*target, not_before));
         // Who is signed out with everybody needs no word of their own.
-        let known = known.filter(|(_, not_before)| *not_before > cutoff);
+        let known = known.filter(|(_, not_before)| {
+            *not_before > cutoff && now.since(*not_before) < lifetime
+        });
         let all = all.filter(|_| cutoff.0 > 0).map(|all| (all, cutoff));
         known
             .chain(all)
-            .filter(|(target, not_before)| {
-                now.since(*not_before) < lifetime && !is_there(target, *not_before)
-            })
+            .filter(|(target, not_before)| !is_there(target, *not_before))
             .map(|(target, not_before)| Revocation { target, not_before })
             .collect()
     }

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     redis::{address as redis_address, address::RedisAddress},
     secret::Secret,
-    session::settings::{SessionSettings, StoreSettings},
+    session::{
+        LONGEST_LIFETIME,
+        settings::{SessionSettings, StoreSettings},
+    },
     spelling,
 };
 
@@ -140,7 +143,7 @@ impl Reader<'_> {
 
     fn lifetime(&mut self, table: &Table<'_>) -> Option<Duration> {
         let lifetime = self.duration(table, "lifetime", "7d")?;
-        if lifetime <= LONGEST_COOKIE {
+        if lifetime <= LONGEST_LIFETIME {
             return Some(lifetime);
         }
         let origin = table.origin("lifetime");
@@ -196,9 +199,6 @@ const STORES: &str = "\"cookie\", \"memory\" or an address such as \"redis://cac
 fn did_you_mean_scheme(scheme: &str) -> String {
     format!("did you mean \"{scheme}://…\"?")
 }
-
-/// RFC 6265bis §5.6 lets browsers cut longer lifetimes.
-const LONGEST_COOKIE: Duration = Duration::from_hours(400 * 24);
 
 /// RFC 9110 §5.6.2; what a cookie's name is made of (RFC 6265 §4.1.1).
 fn is_token(text: &str) -> bool {

@@ -297,6 +297,10 @@ fn what_the_common_memory_lost_is_found() {
         [120, 150, 200],
         "one word for all of before"
     );
+    let lifetime = Duration::from_secs(250);
+    let later = revocations.lost(Kind::Vouched, &HashMap::new(), lifetime, Timestamp(10_000));
+    let times: Vec<_> = later.iter().map(|lost| lost.not_before.0).collect();
+    assert_eq!(times, [120], "it stands for what was longer, maybe");
     learn(Target::Grant([1; 16]), 160);
     assert_eq!(lost(Kind::Grants, &[]), [160]);
     assert!(lost(Kind::Grants, &[(Target::Grant([1; 16]), 5)]).is_empty());

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use tokio::time::sleep;
 
 use super::scene::status;
-use crate::support::{House, ScriptedProvider, Upstream};
+use crate::support::{House, ScriptedProvider, Upstream, redis::RedisServer};
 
 const SECRET: &str = "YW5kIGl0IGlzIHRoZSBzYW1lIGFmdGVyIGEgcmVzdGFydA";
 
@@ -53,4 +53,44 @@ async fn a_longer_lifetime_brings_back_no_session() {
         browser.sign_in("/").await;
         assert_eq!(status(&browser).await, StatusCode::OK);
     }
+}
+
+/// What replicas share of sign-outs is let go of by the shorter lifetime, and sessions of the longer one are not yet over.
+#[tokio::test]
+async fn a_lifetime_that_was_shorter_for_a_while_brings_back_nobody_who_signed_out() {
+    let redis = RedisServer::start().await;
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let shared = |lifetimes: &str| format!("shared = \"{}\"\n{lifetimes}", redis.url());
+    let before = house(&upstream, &provider, &shared(LONG)).await;
+    let browser = before.browser();
+    browser.sign_in("/").await;
+    let copy = browser.cookie("sidegate").expect("a session");
+    let sign_out = browser.fetch(Method::POST, "/oauth2/sign_out");
+    assert_eq!(sign_out.send().await.status, StatusCode::OK);
+    drop(before);
+    let [key] = &redis.keys("*:revocations").await[..] else {
+        panic!("one set");
+    };
+    // As if that had been two minutes ago.
+    let age = "for _, one in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do \
+               redis.call('ZINCRBY', KEYS[1], -120000, one) end";
+    redis.ask(&["EVAL", age, "1", key]).await;
+    sleep(Duration::from_secs(1)).await;
+
+    let short = shared("lifetime = \"3s\"\nidle_timeout = \"3s\"");
+    let between = house(&upstream, &provider, &short).await;
+    let other = between.browser();
+    other.sign_in("/").await;
+    let sign_out = other.fetch(Method::POST, "/oauth2/sign_out");
+    assert_eq!(sign_out.send().await.status, StatusCode::OK);
+    drop(between);
+
+    let after = house(&upstream, &provider, &shared(LONG)).await;
+    let new = after.browser();
+    new.sign_in("/").await;
+    assert_eq!(status(&new).await, StatusCode::OK);
+    let browser = browser.moved_to(&after);
+    browser.plant("sidegate", &copy);
+    assert_eq!(status(&browser).await, StatusCode::UNAUTHORIZED);
 }

@@ -7,13 +7,13 @@ use sidegate::{
     identity::Identity,
     redis::address::Topology,
     session::{
-        Session,
+        Lifetimes, Session,
         revocation::{Capacity, Revocation, Revocations, Target},
     },
 };
 use tokio::time::sleep;
 
-use super::{LIFETIMES, at, id, replica, replica_with, wait_until};
+use super::{LIFETIMES, at, id, replica, replica_of, replica_with, wait_until};
 use crate::support::redis::RedisServer;
 
 /// A session of `subject` that began so many seconds ago and rests on the provider's session `sid`.
@@ -151,6 +151,78 @@ async fn beyond_the_bound_of_redis_whoever_signed_out_stays_out() {
             !known.has_revoked(&session("bob", "s-2", 1_400)),
             "of after"
         );
+    }
+}
+
+/// Has what is in a set there for ten minutes more than it is.
+async fn age(server: &RedisServer, pattern: &str) {
+    let [key] = &server.keys(pattern).await[..] else {
+        panic!("one set");
+    };
+    let script = "for _, one in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do \
+                  redis.call('ZINCRBY', KEYS[1], -600000, one) end";
+    server.ask(&["EVAL", script, "1", key]).await;
+}
+
+/// What a replica whose sessions are short lets go of would be needed by one whose sessions are long, there at the same time
+/// or later: it takes those sessions with it.
+#[tokio::test]
+async fn what_counts_no_more_for_a_shorter_lifetime_stays_revoked_for_a_longer_one() {
+    let server = RedisServer::start().await;
+    let address = at(&[&server], Topology::Single);
+    let ago = |target, ago| Revocation {
+        target,
+        not_before: Timestamp(clock::now().0 - ago),
+    };
+    let (ada, bob) = (session("ada", "s-1", 900), session("bob", "s-2", 900));
+    let (carol, dave) = (session("carol", "s-3", 900), session("dave", "s-4", 300));
+    let (long, revocations) = replica(&address).await;
+    revocations.revoke(ago(Target::Session(ada.id), 600));
+    revocations.revoke(ago(Target::user("corp", "bob"), 600));
+    let carols = ago(Target::provider_session("corp", "s-3"), 500);
+    assert_eq!(revocations.revoke_unsigned(carols), Ok(()));
+    for _ in 0..500 {
+        if counts(&server).await == [2, 1] {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(counts(&server).await, [2, 1]);
+    drop((long, revocations));
+    for set in ["*:revocations", "*:revocations:unauthenticated"] {
+        age(&server, set).await;
+    }
+
+    let short = Lifetimes {
+        lifetime: Duration::from_mins(2),
+        idle_timeout: Duration::from_mins(2),
+    };
+    let eve = session("eve", "s-5", 60);
+    let revocations = Revocations::new(short.lifetime);
+    let (_short, revocations) = replica_of(&address, short, revocations).await;
+    revocations.revoke(now_of(Target::Session(eve.id)));
+    assert_eq!(revocations.revoke_unsigned(frame("s-6")), Ok(()));
+    let (_other, elsewhere) = replica(&address).await;
+    wait_until("it is told", || elsewhere.has_revoked(&eve)).await;
+    wait_until("they are told", || elsewhere.has_revoked(&carol)).await;
+    // Those that were let go of, and one in their place.
+    assert_eq!(counts(&server).await, [2, 2]);
+
+    let (_late, late) = replica(&address).await;
+    for known in [&elsewhere, &late] {
+        assert!(known.has_revoked(&ada) && known.has_revoked(&bob) && known.has_revoked(&carol));
+        assert!(!known.has_revoked(&dave), "who began after that stays");
+    }
+    // Where nobody signs out for long, too.
+    for set in ["*:revocations", "*:revocations:unauthenticated"] {
+        let [key] = &server.keys(set).await[..] else {
+            panic!("one set");
+        };
+        let left = server.ask(&["PTTL", key]).await;
+        let left = left.lines().next().and_then(|line| line.strip_prefix(':'));
+        let left = left.and_then(|left| left.parse().ok());
+        let left = Duration::from_millis(left.expect("a number"));
+        assert!(left > Duration::from_hours(399 * 24), "{set}: {left:?}");
     }
 }
 

@@ -51,7 +51,7 @@ use crate::{
         link::{self, Link},
     },
     session::{
-        Id, Lifetimes, StoreError,
+        Id, LONGEST_LIFETIME, Lifetimes, StoreError,
         revocation::{Feeds, GRANTS_KEPT, Kind, Revocation, Revocations},
         seal::{Fingerprint, KeyRing},
     },
@@ -109,6 +109,11 @@ impl Redis {
             revocations: Arc::clone(revocations),
             lifetime: match kind {
                 Kind::Vouched | Kind::Unsigned => lifetimes.lifetime + Duration::from_mins(1),
+                Kind::Grants => GRANTS_KEPT,
+            },
+            kept: match kind {
+                // Another replica, or this one before, may have made longer sessions.
+                Kind::Vouched | Kind::Unsigned => LONGEST_LIFETIME + Duration::from_mins(1),
                 Kind::Grants => GRANTS_KEPT,
             },
             last_sent: Arc::default(),

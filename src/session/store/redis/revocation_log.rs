@@ -50,8 +50,20 @@ pub(super) struct RevocationLog {
     pub(super) revocations: Arc<Revocations>,
     /// For how long one counts.
     pub(super) lifetime: Duration,
+    /// For how long the set is kept after the last one.
+    pub(super) kept: Duration,
     /// What was told last, until it was seen to be there.
     pub(super) last_sent: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+/// What a set lets go of.
+struct Terms {
+    /// How many there may be.
+    most: u64,
+    /// What a revocation begins with that takes the place of the oldest beyond that; none where those stay.
+    beyond: Option<u8>,
+    /// The same for those that count no more.
+    aged: Option<u8>,
 }
 
 impl RevocationLog {
@@ -81,37 +93,33 @@ impl RevocationLog {
     }
 
     async fn send_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        let capacity = self.revocations.capacity();
-        let (message, most, all) = match self.kind {
-            Kind::Vouched => (
-                Message::Revoked(*revocation),
-                capacity.authenticated,
-                Some(EVERYBODY),
-            ),
-            Kind::Unsigned => (
-                Message::RevokedUnsigned(*revocation),
-                capacity.unsigned_at_most(),
-                None,
-            ),
-            Kind::Grants => (
-                Message::Revoked(*revocation),
-                capacity.grants,
-                Some(ACCESS_TOKENS),
-            ),
+        let Terms {
+            most,
+            beyond,
+            aged,
+        } = self.terms();
+        let message = match self.kind {
+            Kind::Vouched | Kind::Grants => Message::Revoked(*revocation),
+            Kind::Unsigned => Message::RevokedUnsigned(*revocation),
         };
-        let surplus = all.map_or(0, |_| most.div_ceil(100));
         let (member, message) = (encode_revocation(revocation), message.encode());
-        let [lifetime, most, surplus] = [self.lifetime.as_millis(), most.into(), surplus.into()]
-            .map(|number| number.to_string());
-        let all: Vec<u8> = all.into_iter().collect();
-        let arguments: [&[u8]; 7] = [
+        let numbers = [
+            self.lifetime.as_millis(),
+            self.kept.as_millis(),
+            most.into(),
+            most.div_ceil(100).into(),
+        ];
+        let [lifetime, kept, most, batch] = numbers.map(|number| number.to_string());
+        let arguments: [&[u8]; 9] = [
             &member,
             lifetime.as_bytes(),
+            kept.as_bytes(),
             self.channel.as_bytes(),
             &message,
             most.as_bytes(),
-            surplus.as_bytes(),
-            &all,
+            batch.as_bytes(),
+            beyond.as_slice(),
+            aged.as_slice(),
         ];
         let answer = self
             .link
@@ -134,6 +142,17 @@ impl RevocationLog {
         Ok(())
     }
 
+    fn terms(&self) -> Terms {
+        let capacity = self.revocations.capacity();
+        let (most, beyond, aged) = match self.kind {
+            Kind::Vouched => (capacity.authenticated, Some(EVERYBODY), Some(EVERYBODY)),
+            Kind::Unsigned => (capacity.unsigned_at_most(), None, Some(EVERYBODY)),
+            // No access token lasts longer, whatever is configured.
+            Kind::Grants => (capacity.grants, Some(ACCESS_TOKENS), None),
+        };
+        Terms { most, beyond, aged }
+    }
+
     /// Tells again what is known here and is not among `there`, many at once and apart from the queue: what is new does
     /// not wait for it. Others learn of it where they look.
     async fn send_again(&self, there: &HashMap<Target, Timestamp>) -> Result<(), StoreError> {
@@ -147,10 +166,10 @@ impl RevocationLog {
             lost = lost.len(),
             "Redis has lost revocations; they are sent again"
         );
-        let lifetime = self.lifetime.as_millis().to_string();
+        let kept = self.kept.as_millis().to_string();
         for batch in lost.chunks(BATCH) {
             let members: Vec<_> = batch.iter().map(encode_revocation).collect();
-            let mut arguments = vec![lifetime.as_bytes()];
+            let mut arguments = vec![kept.as_bytes()];
             arguments.extend(members.iter().map(Vec::as_slice));
             self.link
                 .run(&script::REVOKE_AGAIN, &self.key, &arguments)

@@ -116,8 +116,8 @@ return redis.call('ZRANGE', KEYS[1], 0, 15)
 "
 );
 
-/// revocations' key; milliseconds that they count, then revocations that were there once. Each that is not gets a number of
-/// its own, above all before. There is room: no more are known than there may be.
+/// revocations' key; milliseconds that the key is kept, then revocations that were there once. Each that is not gets a number
+/// of its own, above all before. There is room: no more are known than there may be.
 pub(super) static REVOKE_AGAIN: Known = known!(
     r"
 local whole = function(number) return string.format('%.0f', number) end
@@ -135,43 +135,57 @@ return 1
 "
 );
 
-/// revocations' key; revocation, milliseconds that it counts, channel, message, how many there may be, how many of the
-/// oldest are let go of then, what a revocation in their place begins with. 1; 2 where it made room; 0 where there is none.
+/// revocations' key; revocation, milliseconds that it counts, milliseconds that the key is kept, channel, message, how many
+/// there may be, how many of the oldest are let go of at once, what a revocation in the place of too many begins with (there is no
+/// room where that is empty), what one in the place of those that count no more begins with (nothing takes it where that is
+/// empty). 1; 2 where it made room; 0 where there is none.
 ///
 /// Each has a number of its own, above all before: readers go on where they were. It is the server's clock, so that
 /// those of the replicas need not agree, and goes on where a failover finds a clock that is behind. The oldest go with
-/// every session (or access token) of before, as far back as their replicas' clocks and this one say.
+/// every session (or access token) of before, as far back as their replicas' clocks and this one say. So it is, too, where they count
+/// no more for this replica: by another `lifetime`, before or later, one of those sessions may last longer. They are let go of many
+/// at a time, so that few are put in their place.
 pub(super) static REVOKE: Known = known!(
     r"
 local whole = function(number) return string.format('%.0f', number) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now - tonumber(ARGV[2])))
 local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local number = math.max(now, newest[2] and tonumber(newest[2]) + 1 or 0)
-local outcome = 1
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then
-    local surplus = tonumber(ARGV[6])
-    if surplus == 0 then
-        return 0
-    end
+local drop = function(count, first)
     local last = 0
-    for _, old in ipairs(redis.call('ZRANGE', KEYS[1], 0, surplus - 1)) do
+    for _, old in ipairs(redis.call('ZRANGE', KEYS[1], 0, count - 1)) do
         if string.len(old) == 25 then
             last = math.max(last, (struct.unpack('>I8', old, 18)))
         end
     end
-    last = math.min(last, tonumber(time[1]))
-    local all = ARGV[7] .. string.rep('\0', 16) .. struct.pack('>I8', last)
-    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, surplus - 1)
-    redis.call('ZADD', KEYS[1], 'NX', whole(number), all)
-    redis.call('PUBLISH', ARGV[3], 'r' .. all)
-    number = number + 1
+    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, count - 1)
+    if first ~= '' then
+        last = math.min(last, tonumber(time[1]))
+        local all = first .. string.rep('\0', 16) .. struct.pack('>I8', last)
+        redis.call('ZADD', KEYS[1], 'NX', whole(number), all)
+        redis.call('PUBLISH', ARGV[4], 'r' .. all)
+        number = number + 1
+    end
+end
+local batch = tonumber(ARGV[7])
+local counts = tonumber(ARGV[2])
+local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if oldest[2] and tonumber(oldest[2]) < now - counts * 17 / 16 then
+    local aged = redis.call('ZCOUNT', KEYS[1], '-inf', whole(now - counts))
+    drop(math.min(aged, batch), ARGV[9])
+end
+local outcome = 1
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) then
+    if ARGV[8] == '' then
+        return 0
+    end
+    drop(batch, ARGV[8])
     outcome = 2
 end
 redis.call('ZADD', KEYS[1], 'NX', whole(number), ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PUBLISH', ARGV[3], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
 return outcome
 "
 );

@@ -6,10 +6,13 @@ use redis::{FromRedisValue as _, Value};
 use tokio::{sync::Notify, time::interval};
 
 use super::RevocationLog;
-use crate::session::{
-    StoreError,
-    revocation::{Kind, Revocation},
-    store::redis::layout::decode_revocation,
+use crate::{
+    clock,
+    session::{
+        StoreError,
+        revocation::{Kind, Revocation, Target},
+        store::redis::layout::decode_revocation,
+    },
 };
 
 /// How far a set was read: its newest member then, and that one's number.
@@ -127,9 +130,12 @@ impl RevocationLog {
             }
             for revocation in page.iter().filter_map(|one| decode_revocation(&one.member)) {
                 see(revocation);
-                match self.kind {
-                    Kind::Vouched | Kind::Grants => self.revocations.learn(revocation),
-                    Kind::Unsigned => self.revocations.learn_unsigned(revocation),
+                match (self.kind, revocation.target) {
+                    // It stands for those that were let go of.
+                    (Kind::Unsigned, Target::Everybody) | (Kind::Vouched | Kind::Grants, _) => {
+                        self.revocations.learn(revocation)
+                    }
+                    (Kind::Unsigned, _) => self.revocations.learn_unsigned(revocation),
                 };
             }
             let is_last = page.len() < PAGE;
@@ -160,9 +166,12 @@ impl RevocationLog {
         Ok(page.into_iter().map(mark).collect())
     }
 
+    /// How many count: the others are let go of with the next one that comes.
     async fn count(&self) -> Result<u64, StoreError> {
-        let mut command = redis::cmd("ZCARD");
-        command.arg(&self.key);
+        let lifetime = self.lifetime.as_secs();
+        let since = clock::now().0.saturating_sub(lifetime) * 1_000;
+        let mut command = redis::cmd("ZCOUNT");
+        command.arg(&self.key).arg(since).arg("+inf");
         match self.link.send(&command).await? {
             Value::Int(count) => Ok(count.unsigned_abs()),
             _ => Err(StoreError("revocations are no list".to_owned())),
