@@ -1,5 +1,8 @@
 //! HTTP/2 with an app (RFC 9113), through hyper: one connection for each worker and address, shared by all requests. The operator
 //! configures the protocol, so it is known before anything is sent.
+//!
+//! A request with credentials that log in a connection (NTLM, Negotiate) has one of its own, which ends with its answer. A challenge in an
+//! answer logs in nobody: the request brought no such credentials, or it is on its own connection already.
 
 use std::{
     io,
@@ -61,16 +64,13 @@ pub(super) struct Exchange {
 }
 
 impl Pool {
-    /// The connection that is there, or a fresh one; and whether it was there.
-    async fn http2(self: &Arc<Self>) -> Result<(SendRequest<Sent>, bool), ForwardError> {
-        let now = Instant::now();
-        let at_hand = {
-            let mut shared = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
-            // Requests that it has go on.
-            shared.take_if(|shared| shared.sender.is_closed() || shared.expires <= now);
-            shared.as_ref().map(|shared| shared.sender.clone())
-        };
-        if let Some(sender) = at_hand {
+    /// The connection that is there, or a fresh one; and whether it was there. Where `is_private`, one that serves nobody
+    /// else, and ends once nobody has its sender and its answer is over.
+    pub(super) async fn http2(
+        self: &Arc<Self>,
+        is_private: bool,
+    ) -> Result<(SendRequest<Sent>, bool), ForwardError> {
+        if !is_private && let Some(sender) = self.shared_http2() {
             self.backend.metrics.reused();
             return Ok((sender, true));
         }
@@ -84,7 +84,7 @@ impl Pool {
             let _ = connection.await;
             drop(open);
         });
-        if self.backend.trusts() {
+        if !is_private && self.backend.trusts() {
             let shared = Shared {
                 sender: sender.clone(),
                 expires: expiry(),
@@ -92,6 +92,15 @@ impl Pool {
             *self.http2.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
         }
         Ok((sender, false))
+    }
+
+    /// The connection that is there for all.
+    fn shared_http2(&self) -> Option<SendRequest<Sent>> {
+        let now = Instant::now();
+        let mut shared = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
+        // Requests that it has go on.
+        shared.take_if(|shared| shared.sender.is_closed() || shared.expires <= now);
+        shared.as_ref().map(|shared| shared.sender.clone())
     }
 }
 
@@ -111,7 +120,7 @@ pub(super) async fn exchange(
     loop {
         let in_use = terms.pool.backend.begin_request();
         let pool = Arc::clone(&terms.pool);
-        let mut connecting = Box::pin(pool.http2());
+        let mut connecting = Box::pin(pool.http2(terms.is_private));
         let connected = timer.within(terms.patience(), connecting.as_mut()).await;
         drop(connecting);
         let failure = match connected {

@@ -240,6 +240,42 @@ async fn a_unary_call_passes_with_its_trailers() {
     assert!(reply.text().contains("/plain\n0\n"), "{}", reply.text());
 }
 
+/// What logs in a connection would log in everybody who shares it.
+#[tokio::test]
+async fn credentials_that_log_in_a_connection_go_over_one_of_their_own() {
+    let app = App::start(None).await;
+    let house = house(&format!("http://{}", app.address), "").await;
+    let mut client = client(&house).await;
+    for (authorization, dials) in [
+        ("Negotiate YII=", 1),
+        ("Basic YTpi", 2),
+        ("NTLM TlRM", 3),
+        ("Basic YTpi", 3),
+        ("negotiate YII=", 4),
+        ("Basic YTpi", 4),
+    ] {
+        let mut request = call(&house, "/call", whole("hello"));
+        let value = authorization.parse().expect("a value");
+        request.headers_mut().insert("authorization", value);
+        let response = client.send_request(request).await.expect("an answer");
+        let (text, trailers) = text(response).await;
+        assert!(text.contains(authorization), "{text}");
+        assert_eq!(trailers["grpc-status"], "0");
+        let (_, metrics) = house.admin_says("/metrics").await;
+        let line = format!("sidegate_upstream_dials_total{{upstream=\"grpc\"}} {dials}\n");
+        assert!(metrics.contains(&line), "{authorization} {metrics}");
+    }
+    // Each is closed with its answer; the one of all stays.
+    for _ in 0..100 {
+        let (_, metrics) = house.admin_says("/metrics").await;
+        if metrics.contains("sidegate_upstream_connections{upstream=\"grpc\"} 1\n") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("one connection is left");
+}
+
 /// Both sides talk in turns: each piece comes back before the next is sent.
 #[tokio::test]
 async fn streams_run_both_ways() {
