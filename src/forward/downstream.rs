@@ -2,9 +2,10 @@
 
 use std::{
     any::Any,
+    hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -12,7 +13,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{backend::Backend, connection::Connection};
-use crate::{session::live::Owner, timer::Timer};
+use crate::{access::Principal, timer::Timer};
 
 /// The largest piece of a body that is read at once: for a client with one answer at a time, and for one that may request many
 /// answers and read none.
@@ -146,28 +147,26 @@ impl OpenBody {
 
 /// Who a request is from, as far as the gate knows. A proxy in front may send requests of many people over one
 /// connection.
-#[derive(Clone)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct User {
     address: Option<IpAddr>,
-    /// Whose session it is, where somebody is signed in.
-    owner: Option<Owner>,
+    /// Whom the permit names, and how that was proven; or nobody. A keyed hash, since each request has one, and its
+    /// names are not kept as long as the request is.
+    person: u64,
 }
 
 impl User {
-    pub(super) fn new(address: Option<IpAddr>, owner: Option<&Owner>) -> Self {
+    pub(super) fn new(address: Option<IpAddr>, principal: Option<Principal<'_>>) -> Self {
+        // Who does not know the keys cannot make up two names that are alike in it.
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let person = principal.map(|principal| {
+            let identity = principal.identity;
+            (&*identity.provider, &*identity.subject, principal.proof)
+        });
         Self {
             address,
-            owner: owner.cloned(),
+            person: KEYS.hash_one(person),
         }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        let is_same_person = match (&self.owner, &other.owner) {
-            (None, None) => true,
-            (Some(owner), Some(other)) => owner.is_same_person(other),
-            _ => false,
-        };
-        is_same_person && self.address == other.address
     }
 }
 
@@ -182,19 +181,16 @@ impl Place {
     /// The connection that waits here, if it leads to `backend`. Another user's is closed.
     pub(super) fn take(&self, backend: &Arc<Backend>) -> Option<Box<Connection>> {
         let mut place = self.connection.lock();
-        let bound = place.take_if(|bound| {
-            !bound.user.is_same(&self.user) || Arc::ptr_eq(&bound.backend, backend)
-        })?;
-        bound.user.is_same(&self.user).then_some(bound.connection)
+        let bound = place
+            .take_if(|bound| bound.user != self.user || Arc::ptr_eq(&bound.backend, backend))?;
+        (bound.user == self.user).then_some(bound.connection)
     }
 
     /// Whether a connection to `backend` waits here.
     pub(super) fn leads_to(&self, backend: &Arc<Backend>) -> bool {
         let place = self.connection.lock();
         let bound = place.as_ref();
-        bound.is_some_and(|bound| {
-            bound.user.is_same(&self.user) && Arc::ptr_eq(&bound.backend, backend)
-        })
+        bound.is_some_and(|bound| bound.user == self.user && Arc::ptr_eq(&bound.backend, backend))
     }
 
     /// Has `connection`, which leads to `backend`, wait here.
@@ -234,6 +230,32 @@ fn names_bound_scheme(value: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{credential::Proof, identity::Identity, tokens::Tokens};
+
+    #[test]
+    fn who_is_named_otherwise_or_has_proven_it_otherwise_is_another() {
+        let (ada, bob) = (Identity::of("corp", "ada"), Identity::of("corp", "bob"));
+        let (again, other) = (Identity::of("corp", "ada"), Identity::of("other", "ada"));
+        let tokens = Tokens::default();
+        let user = |address: u8, identity, proof| {
+            let session = Principal::of_session(identity, &tokens);
+            User::new(
+                Some([192, 0, 2, address].into()),
+                Some(Principal { proof, ..session }),
+            )
+        };
+        let hers = user(1, &ada, Proof::Bearer);
+        assert!(hers == user(1, &again, Proof::Bearer));
+        for stranger in [
+            user(2, &ada, Proof::Bearer),
+            user(1, &bob, Proof::Bearer),
+            user(1, &other, Proof::Bearer),
+            user(1, &ada, Proof::Session),
+            User::new(Some([192, 0, 2, 1].into()), None),
+        ] {
+            assert!(hers != stranger);
+        }
+    }
 
     #[test]
     fn schemes_of_connections_are_told_from_those_of_requests() {

@@ -223,7 +223,7 @@ impl Forwarder {
                 key,
             }))
         });
-        let place = downstream.place_of(User::new(client.address, owner.as_ref()));
+        let place = downstream.place_of(User::new(client.address, permit.principal()));
         let life = || {
             owner
                 .clone()

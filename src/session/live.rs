@@ -31,12 +31,6 @@ impl Owner {
     pub fn of_credential(verified: &Verified, now: Timestamp) -> Option<Self> {
         opened::session(verified, now).map(|session| Self(Arc::new(session)))
     }
-
-    /// Whether both are of one person, or one machine.
-    pub fn is_same_person(&self, other: &Self) -> bool {
-        let (identity, other) = (&self.0.identity, &other.0.identity);
-        identity.provider == other.provider && identity.subject == other.subject
-    }
 }
 
 /// Knows when sessions end.

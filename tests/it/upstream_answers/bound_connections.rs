@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::scripted::{Connection, Scripted};
-use crate::support::{Stream, h2, raw};
+use crate::support::{ScriptedProvider, Stream, h2, house::Plan, keys, provider::now, raw};
 
 /// An app as NTLM has it: three messages on one connection, which then is ada's.
 async fn ntlm(mut connection: Connection) {
@@ -39,7 +40,11 @@ async fn ntlm(mut connection: Connection) {
 }
 
 async fn ask(stream: &mut Stream, authorization: &str) -> String {
-    let request = format!("GET / HTTP/1.1\r\nHost: app\r\n{authorization}\r\n");
+    ask_at(stream, "/", authorization).await
+}
+
+async fn ask_at(stream: &mut Stream, path: &str, authorization: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: app\r\n{authorization}\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let head = raw::read_until(stream, "\r\n\r\n", Duration::from_secs(5)).await;
     // The body comes with its head, or right behind.
@@ -91,6 +96,36 @@ async fn who_logged_in_on_a_connection_is_nobody_else() {
     let mut carol = scripted.house.connect().await;
     assert_eq!(raw::status(&ask(&mut carol, "").await), 401);
     assert_eq!(scripted.connections(), 3);
+}
+
+/// Nobody ends what a provider's bearer token opens, and it is somebody's all the same.
+#[tokio::test]
+async fn by_bearer_tokens_of_two_on_one_connection_none_comes_by_the_others() {
+    let provider = ScriptedProvider::start().await;
+    let plan = |plan: Plan| {
+        let plan = plan.provider(&provider);
+        let plan = plan.provider_line("bearer = { audience = [\"api\"] }");
+        plan.route("/api/**", "api")
+    };
+    let scripted = Scripted::start_with(ntlm, plan).await;
+    let bearer = |subject: &str| {
+        let claims = json!({
+            "iss": provider.issuer(), "sub": subject, "aud": "api", "client_id": "cli",
+            "iat": now(), "exp": now() + 3_600, "jti": subject,
+        });
+        let token = keys::access_token(Some("at+jwt"), &claims);
+        format!("Authorization: Bearer {token}\r\n")
+    };
+    let mut stream = scripted.house.connect().await;
+    let answer = log_in(&mut stream).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    // The app challenges each, so that each has a connection of their own from then on.
+    for (subject, connections) in [("1", 2), ("1", 2), ("2", 3), ("2", 3), ("1", 4)] {
+        let answer = ask_at(&mut stream, "/api/x", &bearer(subject)).await;
+        assert_eq!(raw::status(&answer), 401, "{answer}");
+        assert!(answer.contains("Negotiate, NTLM"), "{answer}");
+        assert_eq!(scripted.connections(), connections, "{subject}");
+    }
 }
 
 /// Requests of many may come over one connection, where a proxy in front shares its own.

@@ -88,9 +88,8 @@ impl Scripted {
         let plan = House::plan()
             .upstream_at(&format!("http://{address}"))
             .top("workers = 1")
-            .top("upstream_timeout = \"3s\"")
-            .route("/**", "public");
-        let house = change(plan).start().await;
+            .top("upstream_timeout = \"3s\"");
+        let house = change(plan).route("/**", "public").start().await;
         Self {
             house,
             connections,
