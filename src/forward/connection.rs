@@ -189,14 +189,13 @@ impl Connection {
 
     /// Makes it ready for another request.
     pub(super) fn settle(&mut self) -> Settled {
-        if self.is_last || self.writer.is_none() {
-            return Settled::Spent;
+        let has_more = !self.input.is_empty();
+        // Also where it ends with this answer: an app that loses count does so on its other connections, too.
+        if has_more && Idleness::of(&self.input) == Idleness::Unsolicited {
+            return Settled::Unsolicited;
         }
-        if !self.input.is_empty() {
-            return match Idleness::of(&self.input) {
-                Idleness::Unsolicited => Settled::Unsolicited,
-                Idleness::Quiet | Idleness::Closed => Settled::Spent,
-            };
+        if has_more || self.is_last || self.writer.is_none() {
+            return Settled::Spent;
         }
         if self.input.capacity() > KEPT_ROOM {
             self.input = BytesMut::new();

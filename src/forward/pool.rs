@@ -217,3 +217,108 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::{
+        forward::{
+            room::Room,
+            settings::{UpstreamAddress, UpstreamSettings},
+        },
+        observe::metrics,
+        trust,
+    };
+
+    /// Connections to an app at a path, which may lead elsewhere later, as a name may.
+    fn pool(path: &Path) -> Arc<Pool> {
+        let address = UpstreamAddress::Unix(path.to_owned());
+        let settings = UpstreamSettings::new("app", vec![address.clone()]);
+        let tls = trust::client_config();
+        let metrics = metrics::Upstream::default();
+        let backend = Backend::new(&address, &settings, &tls, metrics, Room::new(9));
+        Arc::new(Pool::new(Arc::new(backend.unwrap()), SendQueue::default()))
+    }
+
+    fn listen(path: &Path) -> UnixListener {
+        let _ = std::fs::remove_file(path);
+        UnixListener::bind(path).unwrap()
+    }
+
+    const OLD: Duration = MAX_AGE.saturating_add(Duration::from_mins(1));
+
+    #[tokio::test]
+    async fn a_connection_that_is_too_old_serves_no_more_and_the_next_goes_where_the_app_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let before = listen(&path);
+        let pool = pool(&path);
+        let [used, unused] = [pool.connect().await.unwrap(), pool.connect().await.unwrap()];
+        let (_peers, after) = (
+            [
+                before.accept().await.unwrap(),
+                before.accept().await.unwrap(),
+            ],
+            listen(&path),
+        );
+        tokio::time::pause();
+        used.give_back();
+        for _ in 0..9 {
+            tokio::time::advance(MAX_AGE / 10).await;
+            let lease = pool.checkout(None, true);
+            lease.expect("one that is young enough").give_back();
+        }
+        unused.give_back();
+        tokio::time::advance(OLD / 5).await;
+        assert!(pool.checkout(None, true).is_none());
+        assert!(pool.lock().is_empty(), "each that is too old is closed");
+        tokio::time::resume();
+        let fresh = pool.connect().await.unwrap();
+        after.accept().await.unwrap();
+        // The worker closes those that nobody asks for.
+        fresh.give_back();
+        tokio::time::pause();
+        tokio::time::advance(OLD).await;
+        pool.sweep();
+        assert!(pool.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn so_it_is_with_the_one_of_http2() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let pool = pool(&path);
+        let before = listen(&path);
+        let serve = |listener: UnixListener| {
+            tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                let answer = |_| async { Err::<hyper::Response<String>, _>("none is awaited") };
+                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let served = builder.serve_connection(TokioIo::new(stream), service_fn(answer));
+                let _ = served.await;
+            })
+        };
+        let served = serve(before);
+        assert!(!pool.http2(false).await.unwrap().1);
+        assert!(pool.http2(false).await.unwrap().1);
+        // One that is private leads to nobody's, and is nobody's.
+        let after = listen(&path);
+        let other = serve(after);
+        assert!(!pool.http2(true).await.unwrap().1);
+        assert!(pool.http2(false).await.unwrap().1);
+        other.await.unwrap();
+        assert!(!served.is_finished());
+        let last = serve(listen(&path));
+        pool.http2.lock().unwrap().as_mut().unwrap().expires = Instant::now();
+        assert!(!pool.http2(false).await.unwrap().1);
+        // The old one ends, now that it has nobody.
+        served.await.unwrap();
+        assert!(!last.is_finished());
+    }
+}

@@ -307,6 +307,26 @@ mod tests {
         }
     }
 
+    /// The targets are made once, at the start: no worker meets what is wrong with them.
+    #[tokio::test]
+    async fn an_app_that_cannot_be_reached_as_it_is_written_is_no_target() {
+        let tls = trust::client_config();
+        let target = |change: &dyn Fn(&mut UpstreamSettings)| {
+            let address = UpstreamAddress::Network("https://app.internal".parse().unwrap());
+            let mut settings = UpstreamSettings::new("app", vec![address]);
+            change(&mut settings);
+            let metrics = metrics::Upstream::default();
+            UpstreamTarget::new(settings, &tls, &metrics, &Room::new(9))
+        };
+        assert!(target(&|_| {}).is_ok());
+        let unnameable = "https://-app-.internal".parse().unwrap();
+        let unnameable = UpstreamAddress::Network(unnameable);
+        let error = target(&|settings| settings.addresses.push(unnameable.clone()));
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("-app-.internal is no name"), "{error}");
+        assert!(target(&|settings| settings.ca = Some("/nowhere/ca.pem".into())).is_err());
+    }
+
     #[tokio::test]
     async fn the_only_address_is_never_out() {
         let upstream = upstream(1);

@@ -159,6 +159,20 @@ async fn what_a_closing_connection_says_is_nobodys_answer() {
     let reply = browser.fetch(Method::POST, "/2").body("once").send().await;
     assert_eq!(reply.status, StatusCode::REQUEST_TIMEOUT);
     assert_eq!(browser.get("/3").await.status, StatusCode::REQUEST_TIMEOUT);
+    // What has been said by then tells that the connection is over.
+    for method in [Method::POST, Method::DELETE] {
+        let scripted = Scripted::play(move |number| match number {
+            0 => Script::default().answer(OK).rest(50).say(late).rest(5_000),
+            _ => Script::default().answer(OK),
+        })
+        .await;
+        let browser = scripted.browser();
+        assert_eq!(browser.get("/1").await.text(), "fine");
+        sleep(Duration::from_millis(300)).await;
+        let reply = browser.fetch(method, "/2").body("once").send().await;
+        assert_eq!(reply.text(), "fine");
+        assert_eq!(scripted.connections(), 2);
+    }
 }
 
 /// One answer too many is a race that the gate may lose; so it is told, and the race is not run again.
@@ -176,6 +190,24 @@ async fn an_app_that_loses_count_is_told_of_and_its_connections_are_not_used_aga
     }
     let log = scripted.log_with("upstream_reuse = false").await;
     assert_eq!(log.matches("upstream_reuse = false").count(), 1, "{log}");
+}
+
+/// Also where that connection ends with the answer: the app loses count on others, too.
+#[tokio::test]
+async fn an_app_that_says_too_much_on_its_last_word_is_told_of() {
+    let last = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfine";
+    let scripted = Scripted::play(move |number| match number {
+        0 => Script::default().answer(&format!("{last}{POISON}")),
+        _ => Script::default().answer(OK).repeated(),
+    })
+    .await;
+    let browser = scripted.browser();
+    assert_eq!(browser.get("/").await.text(), "fine");
+    scripted.log_with("upstream_reuse = false").await;
+    for expected in 2..=3 {
+        assert_eq!(browser.get("/").await.text(), "fine");
+        assert_eq!(scripted.connections(), expected);
+    }
 }
 
 #[tokio::test]
