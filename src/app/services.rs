@@ -109,12 +109,14 @@ impl Services {
         let grants = Arc::new(grants(config, &state, &keys, &revocations, redis.as_ref()));
         let assertions = UsedAssertions::new(Arc::clone(&state));
         let signing_keys = Arc::new(KeptKeys::new(Arc::clone(&state), Arc::clone(&keys)));
-        let waiting = pushed(redis_state.clone());
+        let logouts = shared_or_own(redis_state.clone(), LOGOUTS, LOGOUT_BYTES);
+        let waiting = shared_or_own(redis_state.clone(), WAITING_REQUESTS, REQUEST_BYTES);
         let pushed_requests = PushedRequests::new(waiting, Arc::clone(&keys));
         let api_tokens =
             ApiTokens::start(state, keys, Arc::clone(&revocations), Arc::clone(&guesses));
         let api_tokens = Arc::new(api_tokens);
-        let devices = Devices::new(&devices(redis_state), Arc::clone(&directory_keys));
+        let waiting_devices = shared_or_own(redis_state, WAITING_DEVICES, DEVICE_BYTES);
+        let devices = Devices::new(&waiting_devices, Arc::clone(&directory_keys));
         let (refreshed, queue) = mpsc::channel(WAITING_REFRESHES);
         refresher.tell(refreshed);
         tokio::spawn(note_refreshes(
@@ -136,7 +138,7 @@ impl Services {
             directory,
             directory_keys,
             knowledge: knowledge(session),
-            logins: Arc::default(),
+            logins: Arc::new(LoginState::new(logouts)),
             api_tokens,
             guesses,
             grants,
@@ -221,14 +223,13 @@ fn grants(
     }
 }
 
-/// Where programs without a browser wait for their users: with the replicas, or in this process.
-fn devices(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
-    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES, DEVICE_BYTES)))
-}
-
-/// Where requests that clients pushed ahead wait for their users.
-fn pushed(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
-    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_REQUESTS, REQUEST_BYTES)))
+/// What lasts for minutes and is no loss: with the replicas, or in this process, where it has a bound.
+fn shared_or_own(
+    redis: Option<Arc<dyn kv::Store>>,
+    most: usize,
+    bytes: usize,
+) -> Arc<dyn kv::Store> {
+    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(most, bytes)))
 }
 
 /// What a refresh says of somebody counts for their API tokens, and for what they have let clients do, too.
@@ -252,6 +253,10 @@ const DEVICE_BYTES: usize = 10_000_000;
 const WAITING_REQUESTS: usize = 10_000;
 /// Bytes of these.
 const REQUEST_BYTES: usize = 10_000_000;
+/// Logout tokens that a process remembers where it shares no Redis.
+const LOGOUTS: usize = 100_000;
+/// Bytes of these.
+const LOGOUT_BYTES: usize = 20_000_000;
 /// Refreshes whose word is still to be noted.
 const WAITING_REFRESHES: usize = 1_024;
 

@@ -24,7 +24,7 @@ use crate::{
         Record, Verdict,
         audit::{Entry, Event},
     },
-    provider::{LogoutClaim, Provider, ProviderError},
+    provider::{Logout, LogoutClaim, LogoutTokenError, Provider, ProviderError},
     response::Body,
     session::revocation::{Revocation, Target},
     snapshot::Snapshot,
@@ -52,16 +52,15 @@ pub(super) async fn serve(
         record.detail = Some("not a form with one logout_token".to_owned());
         return Ok(refusal(StatusCode::BAD_REQUEST, "invalid_request"));
     };
-    // Anybody can bring one, and judging it may cost calls to the provider; good ones cost nothing.
     let client = LoginClient {
         address: client.address,
         known: None,
     };
-    if let Err(wait) = snapshot.logins.admit_logout(&client, Instant::now()) {
-        record.detail = Some(LoginError::TooMany { wait }.to_string());
-        return Ok(later(StatusCode::TOO_MANY_REQUESTS));
-    }
-    Ok(match accept(snapshot, provider.as_ref(), &token).await {
+    let accepted = match judge(snapshot, provider.as_ref(), &token, &client).await {
+        Ok(logout) => accept(snapshot, provider.as_ref(), logout).await,
+        Err(refused) => Err(refused),
+    };
+    Ok(match accepted {
         Ok(ended) => {
             let name = provider.profile().name.as_str();
             let revoked = Entry {
@@ -71,32 +70,69 @@ pub(super) async fn serve(
                 ..Entry::of(Event::Revocation)
             };
             snapshot.audit.record(&revoked.with_request(record));
-            snapshot.logins.give_back_logout(&client);
             reply::empty(StatusCode::OK)
         }
-        Err(error) => {
-            let response = match &error {
-                ProviderError::LogoutToken(_) => {
+        Err(refused) => {
+            record.detail = Some(refused.to_string());
+            match refused {
+                Refused::TooMany(_) => later(StatusCode::TOO_MANY_REQUESTS),
+                Refused::Token(ProviderError::LogoutToken(_)) => {
                     refusal(StatusCode::BAD_REQUEST, "invalid_request")
                 }
                 // The token may be good: what to judge it by cannot be had now.
-                _ => later(StatusCode::SERVICE_UNAVAILABLE),
-            };
-            record.detail = Some(error.to_string());
-            response
+                Refused::Token(_) => later(StatusCode::SERVICE_UNAVAILABLE),
+            }
         }
     })
+}
+
+/// Why a token ends nothing.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("{}", LoginError::TooMany { wait: *.0 })]
+    TooMany(Duration),
+    #[error(transparent)]
+    Token(#[from] ProviderError),
+}
+
+/// What the token says. Anybody can bring one. A good one costs nothing; one that is not counts, and so does one for which the provider
+/// is called, before it is: what others bring from the provider's address must not keep its own from being heard.
+async fn judge(
+    snapshot: &Snapshot,
+    provider: &dyn Provider,
+    token: &str,
+    client: &LoginClient,
+) -> Result<Logout, Refused> {
+    let now = clock::now();
+    let admit = || {
+        let admitted = snapshot.logins.admit_logout(client, Instant::now());
+        admitted.map_err(Refused::TooMany)
+    };
+    match provider.logout_token_at_hand(token, now) {
+        Some(Ok(logout)) => Ok(logout),
+        Some(Err(error)) => {
+            admit()?;
+            Err(error.into())
+        }
+        None => {
+            admit()?;
+            let logout = provider.logout_token(token, now).await?;
+            snapshot.logins.give_back_logout(client);
+            Ok(logout)
+        }
+    }
 }
 
 /// Ends what the token names; says what that is.
 async fn accept(
     snapshot: &Snapshot,
     provider: &dyn Provider,
-    token: &str,
-) -> Result<String, ProviderError> {
-    let now = clock::now();
+    logout: Logout,
+) -> Result<String, Refused> {
+    if !snapshot.logins.is_first(&logout).await {
+        return Err(ProviderError::from(LogoutTokenError::Replayed).into());
+    }
     let name = &provider.profile().name;
-    let logout = provider.logout_token(token, now).await?;
     let (target, unnamed, ended) = match logout.claim {
         LogoutClaim::Session { sid, sub } => {
             let unnamed = sub.map(|sub| Target::unnamed_provider_session(name, &sub));

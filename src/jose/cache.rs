@@ -153,7 +153,8 @@ impl<S: KeySource> KeyCache<S> {
             .map(|fetched| fetched.keys.clone())
     }
 
-    fn fresh(&self, url: &Url) -> Option<Arc<KeySet>> {
+    /// The keys at `url` that are held, where [`keys`](Self::keys) would give them without a fetch.
+    pub fn fresh(&self, url: &Url) -> Option<Arc<KeySet>> {
         let current = self.current.load();
         current
             .as_ref()

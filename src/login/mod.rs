@@ -6,6 +6,7 @@
 
 mod callback;
 mod error;
+mod heard_logouts;
 mod known;
 mod redemption;
 pub mod return_to;
@@ -23,6 +24,7 @@ use url::Url;
 
 use self::{
     callback::CallbackQuery,
+    heard_logouts::HeardLogouts,
     redemption::{NotRedeemed, Redemptions},
     return_to::{ReturnRules, ReturnTo},
     throttle::Throttle,
@@ -38,10 +40,11 @@ pub use self::{
 use crate::{
     access::{allow, allow::Denied},
     clock::Timestamp,
+    kv,
     observe::metrics::Tally,
     provider::{
-        AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
-        error::printable, http::HttpError,
+        AuthorizeRequest, Call, CodeGrant, Grant, Logout, Profile, Provider, ProviderError,
+        Providers, error::printable, http::HttpError,
     },
     public_url::PublicUrl,
     random,
@@ -68,15 +71,18 @@ pub struct LoginState {
     throttle: Arc<Throttle>,
     /// Of front-channel logouts. Apart: pages of other sites may cause these, and must not spend what logins need.
     logouts: Throttle,
+    heard_logouts: HeardLogouts,
     tally: Tally<5>,
 }
 
-impl Default for LoginState {
-    fn default() -> Self {
+impl LoginState {
+    /// Nothing has happened yet. Logout tokens that have come are in `logouts`.
+    pub fn new(logouts: Arc<dyn kv::Store>) -> Self {
         Self {
             redemptions: Redemptions::new(),
             throttle: Arc::new(Throttle::default()),
             logouts: Throttle::default(),
+            heard_logouts: HeardLogouts::new(logouts),
             tally: Tally::new(Finished::OUTCOMES),
         }
     }
@@ -221,6 +227,11 @@ impl Logins {
     /// How long until it may again.
     pub fn admit_logout(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
         self.state.logouts.take(client, arrived)
+    }
+
+    /// Whether the provider has not told of `logout` before, to this replica or another.
+    pub async fn is_first(&self, logout: &Logout) -> bool {
+        self.state.heard_logouts.is_first(logout).await
     }
 
     /// Who has signed in here before, by the cookie that says so.

@@ -128,7 +128,18 @@ pub trait Provider: Send + Sync {
         false
     }
 
-    /// Checks a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), and that it has not come before.
+    /// Checks a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), but for whether it has come before, by the keys at
+    /// hand. None where they do not decide.
+    fn logout_token_at_hand(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<Result<Logout, ProviderError>> {
+        let _ = (token, now);
+        Some(Err(LogoutTokenError::NotOffered.into()))
+    }
+
+    /// The same, with keys that are fetched where they have to be.
     fn logout_token<'a>(
         &'a self,
         token: &'a str,
@@ -364,8 +375,12 @@ pub struct RefreshedTokens<'a> {
 pub struct Logout {
     /// Whose.
     pub claim: LogoutClaim,
-    /// Sessions that began by then have ended. A token that comes late, or again, ends nothing that began well after it.
+    /// Sessions that began by then have ended. A token that comes late ends nothing that began well after it.
     pub not_before: Timestamp,
+    /// Names the token among all of all providers.
+    pub id: [u8; 32],
+    /// Until when it would count again.
+    pub until: Timestamp,
 }
 
 /// Whose logout a provider tells of.

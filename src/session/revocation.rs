@@ -339,9 +339,8 @@ impl Revocations {
             .iter()
             .map(|(target, not_before)| (*target, not_before));
         // Who is signed out with everybody needs no word of their own.
-        let known = known.filter(|(_, not_before)| {
-            *not_before > cutoff && now.since(*not_before) < lifetime
-        });
+        let known = known
+            .filter(|(_, not_before)| *not_before > cutoff && now.since(*not_before) < lifetime);
         let all = all.filter(|_| cutoff.0 > 0).map(|all| (all, cutoff));
         known
             .chain(all)

@@ -11,6 +11,7 @@ use crate::{
     identity::Identity,
     identity_headers::HeaderSettings,
     jose::TestKey,
+    kv,
     login::return_to::HostPattern,
     provider::{
         HttpClient,
@@ -79,7 +80,7 @@ impl House {
                 id: Some(usize::MAX),
                 ..KeepTokens::default()
             },
-            Arc::default(),
+            Arc::new(LoginState::new(Arc::new(kv::Memory::default()))),
         );
         Self {
             server,

@@ -21,7 +21,6 @@ mod verification;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use moka::sync::Cache;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use url::Url;
@@ -90,8 +89,6 @@ pub(super) struct Oidc {
     refusal_is_logged: AtomicBool,
     /// Whether claims are taken from the access token, too.
     reads_access_token: bool,
-    /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
-    logouts: Cache<[u8; 32], ()>,
     /// Which tokens of the issuer open the gate by themselves.
     bearer: Option<BearerSettings>,
     /// Asks about tokens, over connections that are kept.
@@ -145,7 +142,6 @@ impl Oidc {
                 .without(vendor_profile.not_in_userinfo),
             vendor_profile,
             authorize: (vendor_profile.authorize)(&config.allow),
-            logouts: verification::logouts(),
             strangers: Semaphore::new(verification::STRANGERS),
             bearer: config.bearer_of_own_app(vendor_profile.token_info.is_some()),
             introspection_http: http.for_introspection(),
@@ -290,6 +286,14 @@ impl Provider for Oidc {
 
     fn tells_of_logouts(&self) -> bool {
         true
+    }
+
+    fn logout_token_at_hand(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<Result<Logout, ProviderError>> {
+        self.logout_at_hand(token, now)
     }
 
     fn logout_token<'a>(

@@ -1,13 +1,12 @@
 //! Verifies tokens that the provider signs with its keys, and fetches newer keys after a rotation.
 
 use aws_lc_rs::digest;
-use moka::{policy::EvictionPolicy, sync::Cache};
 use serde_json::{Map, Value};
 
 use super::{
     Oidc, access_token,
     id_token::{self, Expected},
-    logout_token::{self},
+    logout_token,
     metadata::Metadata,
     signer::{MAX_AGE, Signer},
 };
@@ -17,15 +16,6 @@ use crate::{
     provider::{Call, Logout, ProviderError, http::HttpError, token_error::LogoutTokenError},
     tokens::GrantTokens,
 };
-
-/// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
-pub(super) fn logouts() -> Cache<[u8; 32], ()> {
-    Cache::builder()
-        .max_capacity(LOGOUTS)
-        .time_to_live(MAX_AGE + LEEWAY * 2)
-        .eviction_policy(EvictionPolicy::lru())
-        .build()
-}
 
 impl Oidc {
     /// The claims of the ID token among `tokens`, all checks passed.
@@ -68,15 +58,14 @@ impl Oidc {
         .await
     }
 
-    /// Whose logout `token` tells of, all checks passed, that it has not come before included.
-    pub(super) async fn logout_claim(
+    /// Whose logout `token` tells of, by the keys at hand; none where newer ones may say otherwise.
+    pub(super) fn logout_at_hand(
         &self,
         token: &str,
         now: Timestamp,
-    ) -> Result<Logout, ProviderError> {
-        let is_subject = self.has_sub_for_subject();
-        // What is no logout token for us has nobody asked for anything.
+    ) -> Option<Result<Logout, ProviderError>> {
         let known = self.discovery.current();
+        // What is no logout token for us has nobody asked for anything.
         let signer = match &known {
             Some(metadata) => self.signer(metadata, now),
             None => Signer {
@@ -87,7 +76,22 @@ impl Oidc {
                 now,
             },
         };
-        logout_token::look(token, &signer, is_subject)?;
+        if let Err(error) = logout_token::look(token, &signer, self.has_sub_for_subject()) {
+            return Some(Err(error.into()));
+        }
+        let keys = self.keys.fresh(&known.as_ref()?.jwks_uri)?;
+        match self.verify_logout(token, &keys, &signer) {
+            Err((_, Rotation::Possible | Rotation::KeyMissing)) => None,
+            verified => Some(verified.map_err(|(error, _)| error)),
+        }
+    }
+
+    /// The same, by keys that may have to be fetched.
+    pub(super) async fn logout_claim(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Logout, ProviderError> {
         let crowded = |_| ProviderError::Http {
             call: Call::Keys,
             error: HttpError::Crowded,
@@ -95,29 +99,35 @@ impl Oidc {
         let _place = self.strangers.try_acquire().map_err(crowded)?;
         let metadata = self.discovery.obtain().await?;
         let signer = self.signer(&metadata, now);
-        let verified = self.with_keys(&metadata, Caller::Stranger, |keys| {
-            let verified = logout_token::verify(token, keys, &signer, is_subject);
-            verified.map_err(|error| {
-                let rotation = match error {
-                    LogoutTokenError::Token(error) => error.rotation(),
-                    _ => Rotation::None,
-                };
-                (error.into(), rotation)
-            })
-        });
-        let verified = verified.await?;
-        let id = digest::digest(&digest::SHA256, verified.id.as_bytes());
-        let id = *id.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
-        // Whoever has seen a token must not end what began after it: not here, and elsewhere no more than the clocks may
-        // differ by.
-        if self.logouts.entry(id).or_insert(()).is_fresh() {
-            Ok(Logout {
-                claim: verified.claim,
-                not_before: verified.issued_at.after(LEEWAY).min(now),
-            })
-        } else {
-            Err(LogoutTokenError::Replayed.into())
-        }
+        self.with_keys(&metadata, Caller::Stranger, |keys| {
+            self.verify_logout(token, keys, &signer)
+        })
+        .await
+    }
+
+    fn verify_logout(
+        &self,
+        token: &str,
+        keys: &KeySet,
+        signer: &Signer<'_>,
+    ) -> Result<Logout, (ProviderError, Rotation)> {
+        let verified = logout_token::verify(token, keys, signer, self.has_sub_for_subject());
+        let verified = verified.map_err(|error| {
+            let rotation = match error {
+                LogoutTokenError::Token(error) => error.rotation(),
+                _ => Rotation::None,
+            };
+            (error.into(), rotation)
+        })?;
+        let name = [self.profile.name.as_bytes(), &[0], verified.id.as_bytes()].concat();
+        let id = digest::digest(&digest::SHA256, &name);
+        Ok(Logout {
+            claim: verified.claim,
+            // Here the provider's clock counts, which may be behind by so much.
+            not_before: verified.issued_at.after(LEEWAY).min(signer.now),
+            id: *id.as_ref().first_chunk().expect("SHA-256 has 32 bytes"),
+            until: signer.now.after(MAX_AGE + LEEWAY * 2),
+        })
     }
 
     pub(super) fn signer<'m>(&'m self, metadata: &'m Metadata, now: Timestamp) -> Signer<'m> {
@@ -155,6 +165,3 @@ impl Oidc {
 /// Logout tokens that wait for keys at the same time. With the keys cached nobody waits. If they must be fetched, so many cannot
 /// delay a login, and a provider that sends more at once is asked to repeat them.
 pub(super) const STRANGERS: usize = 16;
-
-/// Logout tokens that this process remembers. Only the provider can sign them, so nobody else can fill this.
-const LOGOUTS: u64 = 100_000;

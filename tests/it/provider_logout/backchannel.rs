@@ -13,6 +13,7 @@ use crate::{
         keys::{self, Signing},
         node_provider,
         provider::{CLIENT_ID, CLIENT_SECRET, lay_over, now},
+        redis::RedisServer,
         standard_with, websocket,
     },
 };
@@ -32,10 +33,16 @@ pub fn token(provider: &ScriptedProvider, changes: &Value, signing: Signing) -> 
 }
 
 pub async fn tell(house: &House, form: &str) -> Reply {
+    tell_from(house, "127.0.0.1", form).await
+}
+
+/// From an address, as a trusted proxy says it.
+async fn tell_from(house: &House, address: &str, form: &str) -> Reply {
     // A server: no cookies, no Fetch Metadata.
     let ask = house.browser();
     let ask = ask.bare(Method::POST, ENDPOINT);
     let ask = ask.header("content-type", "application/x-www-form-urlencoded");
+    let ask = ask.header("x-forwarded-for", address);
     let reply = ask.body(form.to_owned()).send().await;
     assert_eq!(reply.header("cache-control"), "no-store");
     assert_eq!(reply.set_cookies(), Vec::<String>::new());
@@ -133,6 +140,70 @@ async fn a_logout_token_that_comes_late_ends_what_was_there_when_it_was_made() {
     }
     let prompt = token(&provider, &json!({ "sub": "ada" }), Signing::First);
     let reply = tell(&house, &format!("logout_token={prompt}")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+}
+
+/// Whoever has seen a token, and brings it to a replica that has not, ends nothing that began just after it, either.
+#[tokio::test]
+async fn a_logout_token_counts_once_at_all_replicas() {
+    let redis = RedisServer::start().await;
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let replica = || {
+        let plan = House::plan().upstream(&upstream).provider(&provider);
+        let plan = plan.public_url("http://app.test");
+        let plan = plan.session(&format!("shared = \"{}\"", redis.url()));
+        plan.secret("\"b25lIHNlY3JldCBvZiBhbGwgcmVwbGljYXMgYXQgb25jZQ\"")
+            .start()
+    };
+    let [one, other] = [replica().await, replica().await];
+    let ada = signed_in(&one, &provider, "ada", "s-1").await;
+    let all = token(&provider, &json!({ "sub": "ada" }), Signing::First);
+    let form = format!("logout_token={all}");
+    assert_eq!(tell(&one, &form).await.status, StatusCode::OK);
+    assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let back = signed_in(&other, &provider, "ada", "s-2").await;
+    for house in [&other, &one] {
+        assert_eq!(tell(house, &form).await.status, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(status(&back).await, StatusCode::OK);
+    // Redis being away keeps no sign-out from being heard.
+    drop(redis);
+    let again = token(&provider, &json!({ "sub": "ada" }), Signing::First);
+    let reply = tell(&other, &format!("logout_token={again}")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(status(&back).await, StatusCode::UNAUTHORIZED);
+}
+
+/// What others bring from the provider's address, as behind one proxy, is not its to pay for.
+#[tokio::test]
+async fn bad_tokens_keep_no_good_one_from_being_heard() {
+    let (house, _upstream, provider) =
+        standard_with(|plan| plan.top("trusted_proxies = [\"127.0.0.1\"]")).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    let held_up = async |form: &str| {
+        for _ in 0..200 {
+            match tell_from(&house, "203.0.113.7", form).await.status {
+                StatusCode::BAD_REQUEST => {}
+                other => return other,
+            }
+        }
+        panic!("nobody is held up");
+    };
+    let refused = held_up("logout_token=a.b.c").await;
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+    // Nor is the provider called for others.
+    let unknown = token(&provider, &json!({ "sub": "ada" }), Signing::UnknownKid);
+    let calls = provider.calls("/jwks").len();
+    let reply = tell_from(&house, "203.0.113.7", &format!("logout_token={unknown}")).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(provider.calls("/jwks").len(), calls);
+    assert_eq!(status(&ada).await, StatusCode::OK);
+
+    let good = token(&provider, &json!({ "sub": "ada" }), Signing::First);
+    let reply = tell_from(&house, "203.0.113.7", &format!("logout_token={good}")).await;
     assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
 }

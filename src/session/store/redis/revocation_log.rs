@@ -93,11 +93,7 @@ impl RevocationLog {
     }
 
     async fn send_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        let Terms {
-            most,
-            beyond,
-            aged,
-        } = self.terms();
+        let Terms { most, beyond, aged } = self.terms();
         let message = match self.kind {
             Kind::Vouched | Kind::Grants => Message::Revoked(*revocation),
             Kind::Unsigned => Message::RevokedUnsigned(*revocation),
