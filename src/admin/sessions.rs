@@ -238,8 +238,7 @@ async fn end_several(
             snapshot.sessions.revoke(Target::Everybody, now).await;
             let ended = snapshot.kept_api_tokens.end_everybodys(now).await;
             carried_out(ended, snapshot.api_tokens.is_some(), "everybody", desk)?;
-            let lasts = snapshot.sessions.lifetimes.lifetime;
-            let ended = snapshot.kept_grants.end_everybodys(now, lasts).await;
+            let ended = snapshot.kept_grants.end_everybodys(now).await;
             carried_out(ended, snapshot.issuer.is_some(), "everybody", desk)?;
             Ok(signed_out("everybody".to_owned(), desk).await)
         }

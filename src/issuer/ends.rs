@@ -13,6 +13,7 @@ use crate::{
     clock::Timestamp,
     kv,
     session::{
+        LONGEST_LIFETIME,
         directory::UserKey,
         revocation::{Revocation, Target},
     },
@@ -60,16 +61,13 @@ impl Grants {
         self.end_those(*owner.bytes(), now, began_there).await
     }
 
-    /// Ends everybody's that began by now.
+    /// Ends everybody's that began by now, whatever `session.lifetime` was then.
     ///
     /// # Errors
     /// When where they are kept does not answer: they may go on.
-    pub async fn end_everybodys(
-        &self,
-        now: Timestamp,
-        lasts: std::time::Duration,
-    ) -> Result<(), kv::Error> {
-        self.ended.put(EVERYBODY, &now, now.after(lasts)).await
+    pub async fn end_everybodys(&self, now: Timestamp) -> Result<(), kv::Error> {
+        let end = now.after(LONGEST_LIFETIME);
+        self.ended.put(EVERYBODY, &now, end).await
     }
 
     /// Somebody has signed in, was refreshed, or was turned away: what was said of them counts for their grants from here on.
@@ -180,5 +178,17 @@ mod tests {
         );
         assert!(redeem(&grants, &code, VERIFIER, BACK, now).await.is_err());
         assert!(redeem(&grants, &others, VERIFIER, BACK, now).await.is_ok());
+    }
+
+    /// A grant of before may have been made to last as long as any session.
+    #[tokio::test]
+    async fn the_end_of_everybodys_is_known_as_long_as_one_of_them_may_last() {
+        let (grants, now) = (grants(), clock::now());
+        for (days, is_known) in [(399, true), (401, false)] {
+            let at = Timestamp(now.0 - days * 24 * 60 * 60);
+            grants.end_everybodys(at).await.unwrap();
+            let known = grants.ended_up_to().await.unwrap();
+            assert_eq!(known == at, is_known, "{days} days");
+        }
     }
 }
