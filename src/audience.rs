@@ -124,7 +124,8 @@ impl<'a> ClientHints<'a> {
             .is_none_or(|destination| PAGES.iter().any(|page| destination == page))
     }
 
-    /// Whether a page of another site shows it.
+    /// Whether a page of another site shows it. A page of a sibling host may: the own cookies ride into its frame, and where the
+    /// provider knows the user a login is through without a word.
     fn is_in_anothers_frame(&self) -> bool {
         let is_top = self
             .destination
