@@ -17,7 +17,9 @@ use crate::{
     credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
+    forward::{
+        Downstream, ForwardError, Forwarder, OwnCookies, Stopping, Telling, Tunnels, Upstream,
+    },
     issuer::guard::{Guard, allow_pages, is_preflight, may_speak},
     mcp::ToolRules,
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
@@ -46,10 +48,15 @@ pub struct Begun {
 
 impl Gate {
     /// Of `snapshot`, leading to `upstreams`, the worker's connections to the apps.
-    pub fn new(snapshot: Arc<Snapshot>, upstreams: Vec<Arc<Upstream>>, tunnels: Tunnels) -> Self {
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        upstreams: Vec<Arc<Upstream>>,
+        tunnels: Tunnels,
+        stopping: Stopping,
+    ) -> Self {
         let forwarder = Forwarder::new(
             upstreams,
-            tunnels,
+            (tunnels, stopping),
             Arc::clone(&snapshot.normalizer.reserved),
             snapshot.sessions.ends(),
             &snapshot.limits,
@@ -604,6 +611,7 @@ fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics)
             Reject::ContentTooLarge
         }
         ForwardError::NoRoom => Reject::NoRoom,
+        ForwardError::Stopping => Reject::Stopping,
         ForwardError::AllOut(_, wait) => Reject::OutOfService(*wait),
         ForwardError::Incomplete(_) => {
             Reject::BadRequest("its body is malformed, or was not sent to its end".into())

@@ -106,6 +106,7 @@ impl Reject {
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
             Self::NoRoom => no_room(),
+            Self::Stopping => stopping(),
             Self::NotExchanged(why) => explain_not_exchanged(why),
             Self::BadGateway(_) => bad_gateway(),
             Self::GatewayTimeout => gateway_timeout(),
@@ -159,6 +160,7 @@ impl Reject {
             | Self::BadGateway(_)
             | Self::OutOfService(_)
             | Self::NoRoom
+            | Self::Stopping
             | Self::GatewayTimeout
             | Self::NotExchanged(NotExchanged::Failed { .. })
                 if audience == Audience::Navigation =>
@@ -378,6 +380,15 @@ fn no_room() -> Explanation {
         "too_many_connections",
         "One moment",
         "Too many requests are under way at once. Try again in a moment.",
+    )
+}
+
+fn stopping() -> Explanation {
+    Explanation::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "stopping",
+        "One moment",
+        "This is being restarted right now. Try again in a moment.",
     )
 }
 

@@ -132,6 +132,8 @@ pub enum Reject {
     OutOfService(Duration),
     /// There are as many connections to apps as there may be.
     NoRoom,
+    /// The gate stops before the app has answered.
+    Stopping,
     /// The app is to get a token in the user's name, and there is none.
     NotExchanged(NotExchanged),
     /// The upstream cannot be reached or broke off before it answered.
@@ -387,6 +389,7 @@ impl Reject {
             | Self::NotKept(_)
             | Self::NotAudited(_)
             | Self::NoRoom
+            | Self::Stopping
             | Self::Credential(Refused::Unavailable(_)) => Verdict::Unavailable,
             Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
                 Verdict::TooManyRequests

@@ -66,6 +66,7 @@ impl Reject {
             | Self::NotFound
             | Self::NoSuchToken
             | Self::MethodNotAllowed(_)
+            | Self::Stopping
             | Self::ConfirmSignOut { .. } => return None,
         })
     }

@@ -96,6 +96,7 @@ fn every_reject() -> Vec<Reject> {
         Reject::ContentTooLarge,
         Reject::OutOfService(Duration::ZERO),
         Reject::NoRoom,
+        Reject::Stopping,
         Reject::BadGateway(BadGateway::Unreachable),
         Reject::GatewayTimeout,
         Reject::from(LoginError::UnknownProvider),
@@ -245,8 +246,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 503, 502, 504, 404,
-        400, 429, 400, 403, 503, 502, 403, 401, 403, 403, 403, 401, 403, 403, 404,
+        401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 503, 503, 502, 504,
+        404, 400, 429, 400, 403, 503, 502, 403, 401, 403, 403, 403, 401, 403, 403, 404,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {

@@ -14,7 +14,7 @@ mod watch;
 use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub(crate) use self::build::site;
 use self::{
@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::{
     config::Config,
-    forward::Room,
+    forward::{LONGEST_WAIT, Room},
     listen::{self, Admission, Bounds, Capacity, OpenFiles, WorkerConfig, WorkerHandle},
     observe::{
         audit::{Entry, Event},
@@ -106,6 +106,7 @@ pub async fn run(
     }
 
     let Reloads {
+        admission,
         listeners,
         side_listeners,
         workers,
@@ -115,9 +116,7 @@ pub async fn run(
     listeners.close().await;
     side_listeners.close().await;
     tracing::info!("stopping: finishing what runs");
-    if let Some(workers) = Arc::into_inner(workers) {
-        let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
-    }
+    finish_connections(admission, workers).await;
     let grace = running.shutdown_grace;
     finish(&services.refresher, &services.token_revoker, grace).await;
     if let Some(redis) = &services.redis {
@@ -150,6 +149,17 @@ fn bounds(config: &Config) -> Bounds {
     Bounds {
         capacity,
         trusted_proxies: config.trusted_proxies.clone(),
+    }
+}
+
+/// Waits for what clients have under way. Connections that have nothing, or half a head, do not hold it up.
+async fn finish_connections(admission: Arc<Admission>, workers: Arc<Vec<WorkerHandle>>) {
+    tokio::spawn(async move {
+        sleep(LONGEST_WAIT).await;
+        admission.close_all_idle();
+    });
+    if let Some(workers) = Arc::into_inner(workers) {
+        let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
 }
 

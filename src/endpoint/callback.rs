@@ -212,12 +212,15 @@ fn may_reauthenticate(shortfall: Shortfall, request: &CleanRequest, again: &Rest
 /// How often a login begins anew by itself.
 const MOST_TIMES: u8 = 4;
 
+/// How long a login waits for the second after its own.
+const NEXT_SECOND: Duration = Duration::from_secs(1);
+
 /// Whoever was signed out and signs in again within the same second comes back with a session that is over: times are
 /// whole seconds, and a revocation counts to the end of its own. Which came first nobody can tell any more, least of all of
 /// what another replica revoked; so the login begins anew in the next second, and what the provider says then counts.
 async fn outlast_this_second(session: &Session, now: Timestamp) {
     if session.created_at == now {
-        sleep(Duration::from_secs(1)).await;
+        sleep(NEXT_SECOND).await;
     }
 }
 

@@ -368,6 +368,25 @@ mod tests {
         assert_eq!(remedy(&io::ErrorKind::ConnectionRefused.into()), None);
     }
 
+    /// Peers can vanish without a word.
+    #[tokio::test]
+    async fn a_connection_is_asked_for_signs_of_life() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let address = UpstreamAddress::Network(uri.parse().unwrap());
+        let tls = crate::trust::client_config();
+        let settings = UpstreamSettings::new("default", vec![address.clone()]);
+        let metrics = metrics::Upstream::default();
+        let backend = Backend::new(&address, &settings, &tls, metrics, Room::new(9)).unwrap();
+        let stream = backend.connect().await.unwrap();
+        let socket = stream.tcp_socket().unwrap();
+        let socket = socket2::SockRef::from(socket.stream());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 60);
+        let user_timeout = socket.tcp_user_timeout().unwrap();
+        assert_eq!(user_timeout, Some(backend.user_timeout));
+    }
+
     #[tokio::test]
     async fn distrust_lasts_a_minute() {
         tokio::time::pause();

@@ -27,19 +27,20 @@ mod request_writer;
 mod room;
 pub mod settings;
 mod silence;
+mod stopping;
 mod stream;
 mod tunnel;
 mod upstream;
 mod upstream_body;
 pub mod websocket;
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, SEC_WEBSOCKET_ACCEPT,
-        UPGRADE, WWW_AUTHENTICATE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE,
+        SEC_WEBSOCKET_ACCEPT, UPGRADE, WWW_AUTHENTICATE,
     },
 };
 use hyper::upgrade::OnUpgrade;
@@ -48,6 +49,7 @@ pub use self::{
     downstream::{ClientConnection, Downstream, TunnelHold},
     identity::{AppUser, Asker, IdentityHeaders},
     room::{Room, Wanted},
+    stopping::{CUT_AFTER, LONGEST_WAIT, StopWatch, Stopping},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,
@@ -99,6 +101,9 @@ pub enum ForwardError {
     /// There are as many connections to apps as the limit on open files allows.
     #[error("there are as many connections to apps as the limit on open files allows")]
     NoRoom,
+    /// The gate stops, and the request can be sent again.
+    #[error("the gate stops, and the app did not answer before")]
+    Stopping,
     /// No address of the app may get a request, for so long.
     #[error("no address of the upstream {0:?} is in service")]
     AllOut(String, Duration),
@@ -144,6 +149,7 @@ pub struct Telling<'a> {
 pub struct Forwarder {
     upstreams: Vec<Arc<Upstream>>,
     tunnels: Tunnels,
+    stopping: Stopping,
     reserved: Arc<ReservedNames>,
     ends: Ends,
     least_pace: LeastPace,
@@ -156,7 +162,7 @@ impl Forwarder {
     /// counts of a tunnel how often.
     pub fn new(
         upstreams: Vec<Arc<Upstream>>,
-        tunnels: Tunnels,
+        (tunnels, stopping): (Tunnels, Stopping),
         reserved: Arc<ReservedNames>,
         ends: Ends,
         limits: &Limits,
@@ -165,6 +171,7 @@ impl Forwarder {
         Self {
             upstreams,
             tunnels,
+            stopping,
             reserved,
             ends,
             least_pace: LeastPace {
@@ -268,6 +275,10 @@ impl Forwarder {
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
         let is_private = binds_connection(&head.headers, &AUTHORIZATION);
+        let wait = Wait {
+            is_bounded: can_come_again(&head.method, &head.headers),
+            is_own_task: downstream.connection.is_none(),
+        };
         let largest_read = downstream.largest_piece();
         let terms = |pool: &Arc<Pool>| Terms {
             upstream,
@@ -310,7 +321,7 @@ impl Forwarder {
             let exchange = match channel? {
                 Channel::Http1(exchange) => exchange,
                 Channel::Http2(exchange) => {
-                    let exchange = exchange.await?;
+                    let exchange = self.answered(exchange, wait).await?;
                     let is_reused = exchange.is_reused;
                     let (status, mut headers, body) = exchange.begin(idle_timeout, life(owner));
                     own.cookies.strip_from_response(&mut headers);
@@ -322,7 +333,7 @@ impl Forwarder {
                     });
                 }
             };
-            let (exchange, timer) = exchange.await?;
+            let (exchange, timer) = self.answered(exchange, wait).await?;
             let Exchange {
                 mut head,
                 mut lease,
@@ -362,6 +373,27 @@ impl Forwarder {
                 is_reused,
             })
         }
+    }
+
+    /// What `exchange` gives, unless a stop leaves it no more time.
+    fn answered<T>(
+        &self,
+        mut exchange: Pin<Box<impl Future<Output = Result<T, ForwardError>>>>,
+        wait: Wait,
+    ) -> impl Future<Output = Result<T, ForwardError>> {
+        let mut watch = StopWatch::default();
+        poll_fn(move |context| {
+            let answered = exchange.as_mut().poll(context);
+            if answered.is_ready() || !wait.is_bounded {
+                return answered;
+            }
+            let since = watch.poll_since(&self.stopping, wait.is_own_task, context);
+            let Some(since) = since else {
+                return Poll::Pending;
+            };
+            let over = watch.poll_at(since + LONGEST_WAIT, context);
+            over.map(|()| Err(ForwardError::Stopping))
+        })
     }
 
     /// A `101`, passed on where it was asked for, and to a protocol that was.
@@ -416,6 +448,24 @@ impl Forwarder {
         response.extensions_mut().insert(handover);
         Ok(response)
     }
+}
+
+/// How long a request waits for its answer when the gate stops.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// It has [`LONGEST_WAIT`], and not all of the grace.
+    is_bounded: bool,
+    /// It is served by a task of its own.
+    is_own_task: bool,
+}
+
+/// Whether nothing is lost where a request gets no answer: a long poll, which asks again; or a call of gRPC, whose clients
+/// know which of theirs they may repeat. What changes something should not be told to come again while the app does it.
+fn can_come_again(method: &Method, headers: &HeaderMap) -> bool {
+    method.is_safe()
+        || headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// A client that wants to switch.

@@ -180,6 +180,7 @@ fn too_soon(last: Option<Instant>) -> bool {
     last.is_some_and(|last| last.elapsed() < SPACING)
 }
 
+/// How long keys are used without being fetched again.
 const LIFETIME: Duration = Duration::from_hours(1);
 
 /// Between two forced fetches: nobody can have us hammer an issuer with made-up key ids.

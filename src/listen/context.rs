@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hyper_util::rt::TokioExecutor;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use super::idle::IdleConnections;
 use crate::{
     certificate::Rules,
+    forward::Stopping,
     gate::Gate,
     limits::Limits,
     net::send_queue::SendQueue,
@@ -40,7 +40,7 @@ pub(super) struct Worker {
     /// Tell of connections that were closed by a limit, each of one.
     pub(super) limit_lines: [Throttled; Limit::NAMES.len()],
     /// Ends answers that have no end, some time after a stop has begun.
-    pub(super) cut: CancellationToken,
+    pub(super) stopping: Stopping,
 }
 
 /// What the configuration of the moment comes to in one thread.

@@ -188,3 +188,6 @@ fn is_of_the_peer(error: &io::Error) -> bool {
             | io::ErrorKind::InvalidInput
     )
 }
+
+#[cfg(test)]
+mod tests;

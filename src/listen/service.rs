@@ -8,10 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::Service};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::Instant;
 
 use super::{
     admission::{RequestCounter, RequestPlace},
@@ -25,7 +25,9 @@ use crate::{
     answer::Reject,
     body_error::BodyError,
     clean::Peer,
-    forward::{ClientConnection, Downstream, TunnelHold},
+    forward::{
+        CUT_AFTER, ClientConnection, Downstream, LONGEST_WAIT, StopWatch, Stopping, TunnelHold,
+    },
     observe::metrics::Limit,
     response::Recorded,
     timer::{Timer, TimerHome},
@@ -138,10 +140,8 @@ impl Requests {
                 current.gate.refuse(begun, &Reject::TooManyRequests)
             };
             let (head, body) = response.into_parts();
-            let cut = match body.size_hint().exact() {
-                None => Cut::of(&head.headers, &worker.cut),
-                Some(_) => None,
-            };
+            let has_length = body.size_hint().exact().is_some();
+            let cut = Cut::of(&head.headers, has_length, matches!(turn, Turn::Http2(_)));
             let (body, end) = match turn {
                 Turn::Http1(end, connection) => {
                     if connection.has_open_body() {
@@ -172,28 +172,92 @@ impl Requests {
     }
 }
 
-/// The moment of a stop at which an answer without an end is ended.
+/// How a stop ends an answer that may have no end.
 struct Cut {
-    when: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// It goes on for as long as both sides want it to.
+    is_endless: bool,
     /// Whether what has come so far is whole.
     is_clean: bool,
+    /// Whether a task serves this answer alone.
+    is_own_task: bool,
+    /// Bytes since the stop has begun.
+    moved: usize,
+    /// Since when the app has paused, in a stop.
+    quiet_since: Option<Instant>,
+    watch: StopWatch,
 }
 
+/// An answer of unknown length that has got fewer bytes than this in the longest wait of a stop is no download.
+const TRICKLE: usize = 8 * 1024;
+/// Types of answers that go on without an end, by their beginnings.
+const ENDLESS: [&str; 4] = [
+    EVENTS,
+    "application/grpc",
+    "application/connect+",
+    "multipart/x-mixed-replace",
+];
+const EVENTS: &str = "text/event-stream";
+
 impl Cut {
-    /// Where an answer of this kind goes on for as long as both sides want it to.
-    fn of(headers: &HeaderMap, stop: &CancellationToken) -> Option<Self> {
-        let kind = headers.get(CONTENT_TYPE)?.as_bytes();
-        let is = |endless: &str| {
-            kind.get(..endless.len())
-                .is_some_and(|kind| kind.eq_ignore_ascii_case(endless.as_bytes()))
+    /// Of an answer that tells no length, and of any stream of events: some servers tell one that none will reach.
+    fn of(headers: &HeaderMap, has_length: bool, is_own_task: bool) -> Option<Self> {
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        let is = |begin: &str| {
+            kind.get(..begin.len())
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(begin.as_bytes()))
         };
-        // A stream of events may end after any event, and its reader asks again.
-        let is_clean = is("text/event-stream");
-        let is_endless = is_clean || is("application/grpc") || is("multipart/x-mixed-replace");
-        is_endless.then(|| Self {
-            when: Box::pin(stop.clone().cancelled_owned()),
-            is_clean,
+        let has_events = is(EVENTS);
+        if has_length && !has_events {
+            return None;
+        }
+        Some(Self {
+            is_endless: ENDLESS.into_iter().any(is),
+            // A stream of events may end after any event, and its reader asks again.
+            is_clean: has_events && !has_length,
+            is_own_task,
+            moved: 0,
+            quiet_since: None,
+            watch: StopWatch::default(),
         })
+    }
+
+    /// When the answer ends, in a stop that has begun at `since`; none where it may end by itself.
+    fn deadline(&self, since: Instant) -> Option<Instant> {
+        if self.is_endless {
+            return Some(since + CUT_AFTER);
+        }
+        let quiet = self.quiet_since.map(|quiet| quiet + CUT_AFTER);
+        let trickle = (self.moved < TRICKLE).then_some(since + LONGEST_WAIT);
+        [quiet, trickle].into_iter().flatten().min()
+    }
+
+    /// Whether the answer ends, whatever the app has to say now.
+    fn is_due(&self, stopping: &Stopping) -> bool {
+        let deadline = stopping.since().and_then(|since| self.deadline(since));
+        deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// The app pauses: ready when the answer ends for that.
+    fn poll_quiet(&mut self, stopping: &Stopping, context: &mut Context<'_>) -> Poll<()> {
+        let watch = &mut self.watch;
+        let Some(since) = watch.poll_since(stopping, self.is_own_task, context) else {
+            return Poll::Pending;
+        };
+        self.quiet_since.get_or_insert_with(Instant::now);
+        match self.deadline(since) {
+            Some(deadline) => self.watch.poll_at(deadline, context),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The app goes on.
+    fn note(&mut self, stopping: &Stopping, length: usize) {
+        if stopping.since().is_some() {
+            self.moved = self.moved.saturating_add(length);
+            self.quiet_since = None;
+        }
     }
 }
 
@@ -240,6 +304,12 @@ enum AnswerBody {
 }
 
 impl AnswerBody {
+    /// Ends it for a stop. What is told of that, unless it is whole.
+    fn cut_off(&mut self, is_clean: bool) -> Option<Result<Frame<Bytes>, BodyError>> {
+        self.break_off(&BodyError::Stopping);
+        (!is_clean).then_some(Err(BodyError::Stopping))
+    }
+
     /// Says why it is broken off.
     fn break_off(&mut self, error: &BodyError) {
         match self {
@@ -303,17 +373,29 @@ impl HttpBody for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some(cut) = &mut this.cut
-            && cut.when.as_mut().poll(context).is_ready()
+        let stopping = &this.worker.stopping;
+        if let Some(cut) = &this.cut
+            && cut.is_due(stopping)
         {
-            let is_clean = cut.is_clean;
-            this.body.break_off(&BodyError::Stopping);
-            return Poll::Ready((!is_clean).then_some(Err(BodyError::Stopping)));
+            return Poll::Ready(this.body.cut_off(cut.is_clean));
         }
         let polled = match &mut this.body {
             AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),
             AnswerBody::Http2(body) => body.poll(context),
         };
+        if let Some(cut) = &mut this.cut {
+            let is_over = match &polled {
+                Poll::Pending => cut.poll_quiet(stopping, context).is_ready(),
+                Poll::Ready(Some(Ok(frame))) => {
+                    cut.note(stopping, frame.data_ref().map_or(0, Bytes::len));
+                    false
+                }
+                Poll::Ready(_) => false,
+            };
+            if is_over {
+                return Poll::Ready(this.body.cut_off(cut.is_clean));
+            }
+        }
         if let Poll::Ready(Some(Err(BodyError::Silent(_)))) = &polled {
             let limits = &this.worker.metrics.limits;
             limits.hit(Limit::ResponseBodyTimeout);

@@ -21,7 +21,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
     admission::Place,
@@ -34,7 +34,7 @@ use super::{
     socket::Accepted,
 };
 use crate::{
-    forward::{Room, Tunnels, Upstream},
+    forward::{Room, Stopping, Tunnels, Upstream},
     gate::Gate,
     net::send_queue::SendQueue,
     observe::{Throttled, metrics::Limit},
@@ -45,9 +45,6 @@ use crate::{
 const WAITING_CONNECTIONS: usize = 1024;
 /// How often idle upstream connections are checked.
 const SWEEP: Duration = Duration::from_secs(2);
-/// How long endless answers and WebSockets continue after a stop has begun.
-const CUT_AFTER: Duration = Duration::from_secs(2);
-
 /// The interval between two log lines about the same problem.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -122,6 +119,22 @@ impl Handle {
         })
     }
 
+    /// For tests: one that takes nothing, though `waiting` connections may wait for it. With what holds these.
+    #[cfg(test)]
+    pub(super) fn stuck(waiting: usize) -> (Self, impl Send) {
+        let (queue, accepted) = mpsc::channel(waiting);
+        let (adoptions, adopted) = mpsc::channel(1);
+        let (work, given) = mpsc::channel(1);
+        let handle = Self {
+            queue,
+            adoptions,
+            work,
+            open: Arc::default(),
+            thread: thread::spawn(|| {}),
+        };
+        (handle, (accepted, adopted, given))
+    }
+
     /// Connections it serves or will serve.
     pub fn load(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -175,7 +188,7 @@ struct Inbox {
 fn gate(
     config: &WorkerConfig,
     earlier: Option<&Gate>,
-    tunnels: &Tunnels,
+    (tunnels, stopping): (&Tunnels, &Stopping),
     sends: &SendQueue,
 ) -> Gate {
     let known = earlier.map_or(&[][..], Gate::upstreams);
@@ -186,18 +199,23 @@ fn gate(
         known.map_or_else(fresh, Arc::clone)
     });
     let upstreams = upstreams.collect();
-    Gate::new(Arc::clone(&config.snapshot), upstreams, tunnels.clone())
+    Gate::new(
+        Arc::clone(&config.snapshot),
+        upstreams,
+        tunnels.clone(),
+        stopping.clone(),
+    )
 }
 
 fn current(
     config: WorkerConfig,
     earlier: Option<&Gate>,
-    tunnels: &Tunnels,
+    ends: (&Tunnels, &Stopping),
     sends: &SendQueue,
 ) -> Current {
     let limits = Arc::clone(&config.snapshot.limits);
     Current {
-        gate: gate(&config, earlier, tunnels, sends),
+        gate: gate(&config, earlier, ends, sends),
         http2: http2::protocol(&limits),
         tls: config.tls,
         limits,
@@ -209,11 +227,11 @@ fn worker(
     tunnels: &Tunnels,
     sends: SendQueue,
     idle: IdleConnections,
-    cut: CancellationToken,
+    stopping: Stopping,
 ) -> Worker {
     let metrics = Arc::clone(&config.snapshot.metrics);
     Worker {
-        current: ArcSwap::from_pointee(current(config, None, tunnels, &sends)),
+        current: ArcSwap::from_pointee(current(config, None, (tunnels, &stopping), &sends)),
         recorder: metrics.recorder(),
         metrics,
         http1: http1::protocol(),
@@ -224,7 +242,7 @@ fn worker(
         refused_certificate: Throttled::new(LOG_EVERY),
         nameless_certificate: Throttled::new(LOG_EVERY),
         limit_lines: [const { Throttled::new(LOG_EVERY) }; Limit::NAMES.len()],
-        cut,
+        stopping,
     }
 }
 
@@ -233,9 +251,9 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     let tunnels = Tunnels::default();
     let sends = SendQueue::default();
     tokio::spawn(sends.clone().run());
-    let cut = CancellationToken::new();
+    let stopping = Stopping::default();
     let room = Arc::clone(&config.room);
-    let worker = Arc::new(worker(config, &tunnels, sends, idle, cut.clone()));
+    let worker = Arc::new(worker(config, &tunnels, sends, idle, stopping.clone()));
     let sweeper = tokio::spawn(sweep(Arc::clone(&worker), room));
     let resumer = tokio::spawn(resume_idle(Arc::clone(&worker)));
 
@@ -252,7 +270,8 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
                 grace = config.grace;
                 let earlier = worker.current();
                 let known = Some(&earlier.gate);
-                let current = current(config, known, &tunnels, &worker.sends);
+                let ends = (&tunnels, &stopping);
+                let current = current(config, known, ends, &worker.sends);
                 worker.current.store(Arc::new(current));
                 // Nobody may wait for it any more.
                 let _ = done.send(());
@@ -284,11 +303,9 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     }
 
     connections.close();
+    // Before connections are told, whose requests then look at it.
+    stopping.begin();
     drain.begin();
-    let cutter = tokio::spawn(async move {
-        tokio::time::sleep(CUT_AFTER).await;
-        cut.cancel();
-    });
     let drained = async { tokio::join!(connections.wait(), tunnels.close()) };
     if timeout(grace, drained).await.is_err() {
         worker.recorder.end();
@@ -299,7 +316,6 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     }
     sweeper.abort();
     resumer.abort();
-    cutter.abort();
     // The task that sends ends with the runtime.
     worker.sends.send_all();
 }

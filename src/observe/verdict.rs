@@ -80,7 +80,7 @@ verdicts! {
     StaleForm = "stale_form",
     /// The session does not fit into cookies: see [sessions](sessions.md).
     SessionTooLarge = "session_too_large",
-    /// 503: a session could not be read, refreshed or stored, because Redis or the provider is away, or there was no room for another connection to the app. `detail` says which.
+    /// 503: a session could not be read, refreshed or stored, because Redis or the provider is away, or there was no room for another connection to the app, or the gate stopped before the app answered. `detail` says which.
     Unavailable = "unavailable",
     /// 429: the client has as many running requests as `limits.requests_per_client` allows.
     TooManyRequests = "too_many_requests",

@@ -83,8 +83,8 @@ impl HttpClient {
         hits: LimitHits,
     ) -> Self {
         let limits = Limits {
-            connect: Duration::from_secs(5),
-            total: Duration::from_secs(10),
+            connect: CONNECT_TIMEOUT,
+            total: CALL_TIMEOUT,
             body: usize::try_from(provider_response).unwrap_or(usize::MAX),
         };
         Self {
@@ -305,6 +305,11 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// GitHub and 42 refuse a request without one.
 const AGENT: &str = concat!("sidegate/", env!("CARGO_PKG_VERSION"));
+
+/// How long connecting to a provider may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call of a provider may take, connecting and the answer's body included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest wait for an answer about a token.
 const INTROSPECTION_TIMEOUT: Duration = Duration::from_secs(5);

@@ -72,6 +72,7 @@ impl Known {
     }
 }
 
+/// How often the log tells of an end that is near, and what its days are counted by.
 const DAY: Duration = Duration::from_hours(24);
 
 #[cfg(test)]

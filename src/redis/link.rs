@@ -49,6 +49,9 @@ enum State {
     DownSince(Instant),
 }
 
+/// Reports of commands that met a broken link, or a silent one, and that wait for whoever looks after it. More would say the same.
+const WAITING_COMPLAINTS: usize = 16;
+
 /// What a command met.
 struct Complaint {
     number: u64,
@@ -59,7 +62,7 @@ struct Complaint {
 /// A link that is down, and what brings it up.
 pub(crate) fn link(dialer: Arc<Dialer>) -> (Link, Keeper) {
     let (sender, state) = watch::channel(State::DownSince(Instant::now()));
-    let (complaints, receiver) = mpsc::channel(16);
+    let (complaints, receiver) = mpsc::channel(WAITING_COMPLAINTS);
     let link = Link {
         state,
         complaints,

@@ -178,6 +178,7 @@ fn write_lock<V>(shard: &RwLock<Shard<V>>) -> RwLockWriteGuard<'_, Shard<V>> {
     shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Parts of a map, each with a lock of its own.
 const MOST_SHARDS: usize = 64;
 /// Smaller ones would be full before all of them are.
 const LEAST_ROOM: usize = 1_024;

@@ -76,6 +76,13 @@ pub struct Feeds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// Revocations that somebody vouches for, about a hundred bytes each: the sign-outs of a session's lifetime.
+const MOST_AUTHENTICATED: u64 = 1_000_000;
+/// Those that nobody signed. A tenth more may slip in from other replicas.
+const MOST_UNAUTHENTICATED: u64 = 250_000;
+/// Those of access tokens, as long as such a token lasts.
+const MOST_GRANTS: u64 = 100_000;
+
 /// How many revocations are remembered, about a hundred bytes each.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
@@ -90,9 +97,9 @@ pub struct Capacity {
 impl Default for Capacity {
     fn default() -> Self {
         Self {
-            authenticated: 1_000_000,
-            unauthenticated: 250_000,
-            grants: 100_000,
+            authenticated: MOST_AUTHENTICATED,
+            unauthenticated: MOST_UNAUTHENTICATED,
+            grants: MOST_GRANTS,
         }
     }
 }

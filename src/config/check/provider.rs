@@ -434,11 +434,13 @@ fn default_label(name: &str, kind: Option<&Kind>) -> String {
     }
 }
 
+/// Characters of a `deny_message`.
+const LONGEST_DENY_MESSAGE: usize = 500;
+
 pub(super) fn deny_message(text: &str, origin: &Origin) -> Result<String, Problem> {
-    const LONGEST: usize = 500;
     let is_strange = |letter: char| letter.is_control() && letter != '\n';
     let text = text.trim();
-    if text.chars().count() <= LONGEST && !text.contains(is_strange) {
+    if text.chars().count() <= LONGEST_DENY_MESSAGE && !text.contains(is_strange) {
         return Ok(text.to_owned());
     }
     Err(

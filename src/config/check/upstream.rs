@@ -31,6 +31,7 @@ fn audience(text: &str, origin: &Origin) -> Result<String, Problem> {
         .hint("as in \"https://wiki.example.com\"; the app compares it with `aud`"))
 }
 
+/// Bytes of an upstream's `audience`.
 const LONGEST_AUDIENCE: usize = 256;
 
 /// Names of upstreams in the file's order; the place of each among all upstreams is one more.

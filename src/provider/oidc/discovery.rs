@@ -215,8 +215,11 @@ fn jittered(span: Duration) -> Duration {
     span * (1024 - u32::from(dice)) / 1024
 }
 
+/// The pause after the first attempt to read a provider's metadata that failed. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest of these.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often metadata that is known is read again.
 const REFRESH: Duration = Duration::from_hours(1);
 
 #[cfg(test)]

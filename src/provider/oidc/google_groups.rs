@@ -95,4 +95,5 @@ struct GroupKey {
 const LABEL: &str = "cloudidentity.googleapis.com/groups.discussion_forum";
 /// The most that a page can have.
 const PAGE_SIZE: &str = "1000";
+/// Pages of a user's groups that are read.
 const MAX_PAGES: usize = 5;

@@ -127,6 +127,7 @@ impl SessionCookies {
     }
 }
 
+/// Cookies that one session is split over.
 const MAX_PARTS: usize = 5;
 
 #[cfg(test)]

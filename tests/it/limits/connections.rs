@@ -386,3 +386,18 @@ async fn an_answer_that_leaves_nothing_unread_keeps_its_connection() {
         "{head}"
     );
 }
+
+/// However many come, the log tells of the limit now and then.
+#[tokio::test]
+async fn a_limit_that_is_reached_all_the_time_is_told_of_once() {
+    let (house, _upstream) = limited("connections = 3").await;
+    let mut silent = Vec::new();
+    for _ in 0..60 {
+        silent.push(house.connect().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    house.until_logged("raise limits.connections").await;
+    let log = house.process.log();
+    let lines = log.matches("raise limits.connections").count();
+    assert!(lines <= 2, "{lines} lines in two seconds");
+}

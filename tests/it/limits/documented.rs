@@ -6,9 +6,20 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 use crate::support::house::root;
 
 /// Constants of these types bound something, unless they belong to a format or only to a test.
-const TYPES: [&str; 9] = [
-    "Duration", "usize", "u16", "u32", "u64", "i32", "i64", "Quota", "Rate",
+const TYPES: [&str; 10] = [
+    "Duration",
+    "TcpKeepalive",
+    "usize",
+    "u16",
+    "u32",
+    "u64",
+    "i32",
+    "i64",
+    "Quota",
+    "Rate",
 ];
+/// What bounds something by its name or its type, and so has a comment.
+const NAMES: [&str; 4] = ["MAX_", "MOST", "LONGEST", "LARGEST"];
 
 struct Bound {
     file: String,
@@ -36,9 +47,31 @@ fn collect(folder: &Path, root: &Path, into: &mut Vec<Bound>) {
                 .expect("below")
                 .display()
                 .to_string();
+            assert_eq!(nameless(&text), None, "{file}: it has no name");
             read(&file, &text, into);
         }
     }
+}
+
+/// What a number bounds that stands behind it.
+const CALLS: [&str; 6] = [
+    "channel(",
+    "Semaphore::new(",
+    "timeout(Duration::from_secs(",
+    "timeout(Duration::from_millis(",
+    "sleep(Duration::from_secs(",
+    "sleep(Duration::from_millis(",
+];
+
+/// A bound that is a bare number where it is used: it has no name, and so no row.
+fn nameless(text: &str) -> Option<&str> {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let has_number = |line: &str, call: &str| {
+        let after = line.split(call).nth(1).unwrap_or_default();
+        after.starts_with(|first: char| first.is_ascii_digit()) && !line.contains("channel(1)")
+    };
+    let mut lines = text.lines().map(str::trim_start);
+    lines.find(|line| !line.starts_with("//") && CALLS.iter().any(|call| has_number(line, call)))
 }
 
 /// The constants of a file that have a comment of their own; one comment may stand over several.
@@ -78,6 +111,12 @@ fn read(file: &str, text: &str, into: &mut Vec<Bound>) {
                 .contains(&kind)
                 .then(|| (name.to_owned(), value.trim_end_matches(';').to_owned()))
         });
+        let is_bound = declared.contains(": Duration =")
+            || NAMES.iter().any(|name| declared.starts_with(name));
+        assert!(
+            !meaning.is_empty() || !is_bound || parsed.is_none(),
+            "{file}: {declared} has no comment that says what it bounds"
+        );
         if let (Some((name, value)), false) = (parsed, meaning.is_empty()) {
             into.push(Bound {
                 file: file.to_owned(),

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt as _;
+use http_body_util::BodyExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{SOON, limited, limited_with, until_closed};
-use crate::support::{house::sidegate, process::Process, raw};
+use crate::support::{Stream, h2, house::sidegate, process::Process, raw};
 
 const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: app\r\n\r\n";
 
@@ -147,4 +151,144 @@ async fn signals_are_taken_before_the_configuration_is_read() {
             assert!(process.try_wait().is_none(), "{name} ends it");
         }
     }
+}
+
+/// Less than `docker stop` gives, which then kills.
+const BEFORE_A_KILL: Duration = Duration::from_millis(9_500);
+
+/// What goes on for as long as both sides want it to, and its last status.
+const ENDLESS: [(&str, u16); 14] = [
+    ("/_/hang", 503),
+    ("/_/stream?type=text/event-stream&every=100", 200),
+    (
+        "/_/stream?type=text/event-stream&every=100&length=1000000",
+        200,
+    ),
+    ("/_/stream?type=multipart/x-mixed-replace&every=100", 200),
+    ("/_/stream?type=application/grpc&every=100", 200),
+    ("/_/stream?type=application/connect%2Bproto&every=100", 200),
+    ("/_/stream?type=application/x-ndjson&every=500", 200),
+    ("/_/stream?type=application/json-seq&every=500", 200),
+    ("/_/stream?type=application/json&every=500", 200),
+    ("/_/stream?type=text/plain&every=1000", 200),
+    ("/_/stream?type=application/octet-stream&every=500", 200),
+    ("/_/stream?type=application/octet-stream", 200),
+    ("/_/stream?type=application/json", 200),
+    ("/_/slow?ms=4000", 200),
+];
+
+/// Whatever apps do without an end, and whatever clients do not finish, a stop with the usual grace ends before a kill.
+#[tokio::test]
+async fn a_stop_ends_before_a_service_manager_kills() {
+    let (mut house, upstream) = limited("").await;
+    let mut open = Vec::new();
+    for (path, status) in ENDLESS {
+        let mut stream = house.connect().await;
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: app\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.expect("sent");
+        open.push((path, status, stream));
+    }
+    let mut call = house.connect().await;
+    let ask = b"POST /_/hang HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n";
+    call.write_all(ask).await.expect("sent");
+    let mut half = house.connect().await;
+    half.write_all(b"GET / HTTP/1.1\r\nHost: a")
+        .await
+        .expect("sent");
+    let mut begun = house.connect().await;
+    begun.write_all(b"PRI * HTTP/2").await.expect("sent");
+    let expected = ENDLESS.len() + 1;
+    upstream
+        .wait_until("the requests", |upstream| upstream.count() == expected)
+        .await;
+    let begin = Instant::now();
+    house.process.terminate();
+    let ends = open.into_iter().map(|(path, status, mut stream)| {
+        tokio::spawn(async move {
+            let answer = until_closed(&mut stream).await;
+            assert_eq!(raw::status(&answer), status, "{path}: {answer}");
+            if status == 503 {
+                assert!(answer.contains("\r\nretry-after: "), "{answer}");
+                assert!(raw::says_close(&answer), "{answer}");
+            }
+            (path, begin.elapsed())
+        })
+    });
+    for end in ends.collect::<Vec<_>>() {
+        let (path, after) = end.await.expect("an end");
+        let wait = if path == "/_/hang" { 7 } else { 1 };
+        assert!(after > Duration::from_secs(wait), "{path}: {after:?}");
+        assert!(after < BEFORE_A_KILL, "{path}: {after:?}");
+    }
+    assert!(house.process.ended(SOON).await.success());
+    assert!(begin.elapsed() < BEFORE_A_KILL, "{:?}", begin.elapsed());
+}
+
+/// The same over HTTP/2, whose clients are told to open no more streams (GOAWAY).
+#[tokio::test]
+async fn a_stop_ends_streams_of_http2_and_says_goaway() {
+    let (mut house, upstream) = limited("").await;
+    let client = h2::connect(&house).await;
+    let asked = ENDLESS.map(|(path, status)| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            let url = format!("http://app{path}");
+            let asked = client.send_request(h2::request("GET", &url, &[]));
+            let answer = asked.await.expect("an answer");
+            assert_eq!(answer.status(), status, "{path}");
+            // Broken off, or whole.
+            let _ = answer.into_body().collect().await;
+            path
+        })
+    });
+    // It neither asks nor answers.
+    let mut silent = TcpStream::connect(house.address).await.expect("accepted");
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    silent.write_all(preface).await.expect("sent");
+    upstream
+        .wait_until("the requests", |upstream| upstream.count() == ENDLESS.len())
+        .await;
+    let begin = Instant::now();
+    house.process.terminate();
+    for end in asked {
+        let path = end.await.expect("an end");
+        let after = begin.elapsed();
+        assert!(after < BEFORE_A_KILL, "{path}: {after:?}");
+    }
+    let mut frames: Stream = Box::new(silent);
+    let kinds = kinds_until_closed(&mut frames).await;
+    assert!(kinds.contains(&7), "{kinds:?}");
+    assert!(house.process.ended(SOON).await.success());
+    assert!(begin.elapsed() < BEFORE_A_KILL, "{:?}", begin.elapsed());
+}
+
+/// The types of the frames (RFC 9113 §4.1) that come until the gate closes.
+async fn kinds_until_closed(stream: &mut Stream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await;
+    let _ = read.expect("the gate closes");
+    let mut kinds = Vec::new();
+    let mut rest = &bytes[..];
+    while let [high, middle, low, kind, ..] = *rest {
+        kinds.push(kind);
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    kinds
+}
+
+/// Nobody is told to send again what the app may be doing.
+#[tokio::test]
+async fn a_request_that_changes_something_has_the_grace() {
+    let (mut house, upstream) = limited("").await;
+    let mut stream = house.connect().await;
+    let ask = b"POST /_/slow?ms=9000 HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(ask).await.expect("sent");
+    upstream
+        .wait_until("the request", |upstream| upstream.count() == 1)
+        .await;
+    house.process.terminate();
+    let answer = until_closed(&mut stream).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    assert!(house.process.ended(SOON).await.success());
 }

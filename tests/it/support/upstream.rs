@@ -146,6 +146,11 @@ async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Answer {
         "/_/big" => big(&record, number("bytes")),
         "/_/drip" => big(&record, u64::MAX),
         "/_/events" => events(&record),
+        "/_/stream" => stream(
+            query.get("type").map(String::as_str).unwrap_or_default(),
+            number("every"),
+            number("length"),
+        ),
         "/_/trailers" => with_trailers(),
         "/_/mirror" => mirror(request),
         "/_/headers" => odd_headers(),
@@ -289,6 +294,29 @@ fn events(record: &Arc<Record>) -> Answer {
         .header("cache-control", "no-cache")
         .body(body.boxed())
         .expect("a response")
+}
+
+/// An answer of the type `kind` that goes on for ever, with a line whenever `every` milliseconds have gone by; with one alone
+/// for 0. It tells a `length`, unless that is 0.
+fn stream(kind: &str, every: u64, length: u64) -> Answer {
+    let (sender, body) = Frames::channel();
+    tokio::spawn(async move {
+        loop {
+            let line = Frame::data(Bytes::from("data\n"));
+            if sender.send(line).await.is_err() {
+                return;
+            }
+            match every {
+                0 => std::future::pending().await,
+                every => tokio::time::sleep(Duration::from_millis(every)).await,
+            }
+        }
+    });
+    let mut answer = Response::builder().header("content-type", kind);
+    if length > 0 {
+        answer = answer.header("content-length", length);
+    }
+    answer.body(body.boxed()).expect("a response")
 }
 
 fn with_trailers() -> Answer {

@@ -95,6 +95,7 @@ pub(super) async fn compare(secrets: Arc<Secrets>, link: Arc<Link>, key: String)
     }
 }
 
+/// How often secrets are looked for at Redis.
 const BEAT: Duration = Duration::from_secs(2);
 /// How long a replica that has gone is still counted.
 const COUNTS: Duration = Duration::from_secs(20);

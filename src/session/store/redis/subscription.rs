@@ -153,6 +153,7 @@ pub(super) async fn beat(link: Arc<Link>, own_channel: String) {
     }
 }
 
+/// How often a subscription is checked.
 const BEAT: Duration = Duration::from_secs(1);
 /// For how long a message to itself proves to a replica that other messages would arrive.
 const PROVEN: Duration = Duration::from_secs(3);
