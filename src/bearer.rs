@@ -49,7 +49,7 @@ impl Bearers {
         (!providers.is_empty()).then_some(Self {
             providers,
             guesses,
-            is_shown: keep.access.is_some(),
+            is_shown: keep.access,
             known: TokenCache::new(KNOWN_BYTES),
         })
     }

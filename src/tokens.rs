@@ -29,9 +29,7 @@ pub struct Tokens {
     pub expires_at: Option<Timestamp>,
     /// When a refresh is due: some time before.
     pub refresh_at: Option<Timestamp>,
-    /// Whether there was an access token for the upstream, and no header can carry it.
-    pub access_omitted: bool,
-    /// The same of the ID token.
+    /// Whether there was an ID token for the upstream, and no header can carry it.
     pub id_omitted: bool,
 }
 
@@ -44,9 +42,10 @@ impl fmt::Debug for Tokens {
 /// The tokens that a session must keep; every other would only make its cookie larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepTokens {
-    /// Bytes of the longest access token that is of use: what a header can carry. None where nobody needs any.
-    pub access: Option<usize>,
-    /// The same of the ID token.
+    /// Whether anybody needs the access token. An app acts with it: where it is too long, a login that says so is better than one without.
+    pub access: bool,
+    /// Bytes of the longest ID token that is of use: what a header can carry. It only tells of the user, and grows with their groups.
+    /// None where nobody needs any.
     pub id: Option<usize>,
     /// The app may ask for the access token for a while after a request, and nothing can refresh it for the app: what a request comes
     /// with has to last.
@@ -63,20 +62,12 @@ impl KeepTokens {
         now: Timestamp,
         jitter: u8,
     ) -> Tokens {
-        let needed = |token: Option<Text>, longest: Option<usize>| {
-            let token = token.filter(|_| longest.is_some());
-            let is_omitted = token
-                .as_ref()
-                .is_some_and(|token| Some(token.len()) > longest);
-            (token.filter(|_| !is_omitted), is_omitted)
-        };
-        let (access, access_omitted) = needed(Some(granted.access), self.access);
-        let (id, id_omitted) = needed(granted.id, self.id);
+        let id = granted.id.filter(|_| self.id.is_some());
+        let is_too_long = |token: &Text| Some(token.len()) > self.id;
         let mut tokens = Tokens {
-            access,
-            access_omitted,
-            id,
-            id_omitted,
+            access: self.access.then_some(granted.access),
+            id_omitted: id.as_ref().is_some_and(is_too_long),
+            id: id.filter(|token| !is_too_long(token)),
             refresh: granted.refresh.filter(|_| refresh),
             ..Tokens::default()
         };
@@ -143,7 +134,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_kept() {
         let keep = KeepTokens {
-            access: Some(usize::MAX),
+            access: true,
             ..KeepTokens::default()
         };
         let tokens = keep.of_grant(granted(true, Some(3_600)), true, Timestamp(0), 0);
@@ -163,19 +154,16 @@ mod tests {
 
     #[test]
     fn what_no_header_can_carry_is_not_kept_but_told_of() {
-        for (longest, kept) in [(5, false), (6, true)] {
+        for (longest, kept) in [(1, false), (2, true)] {
             let keep = KeepTokens {
-                access: Some(longest),
-                id: Some(2),
+                id: Some(longest),
                 ..KeepTokens::default()
             };
             let tokens = keep.of_grant(granted(false, None), true, Timestamp(0), 0);
-            assert_eq!(tokens.access.is_some(), kept);
-            assert_eq!(tokens.access_omitted, !kept);
-            assert!(tokens.id.is_some() && !tokens.id_omitted);
+            assert_eq!((tokens.id.is_some(), tokens.id_omitted), (kept, !kept));
         }
         let none = KeepTokens::default().of_grant(granted(false, None), true, Timestamp(0), 0);
-        assert!(!none.access_omitted && !none.id_omitted);
+        assert!(none.id.is_none() && !none.id_omitted);
     }
 
     #[test]
@@ -204,7 +192,7 @@ mod tests {
     #[test]
     fn the_end_of_an_access_token_is_kept_beside_it() {
         let keep = KeepTokens {
-            access: Some(usize::MAX),
+            access: true,
             ..KeepTokens::default()
         };
         for (told, kept) in [(Some(9), Some(9)), (Some(5), None), (None, None)] {

@@ -345,19 +345,14 @@ fn keep_tokens(config: &Config) -> KeepTokens {
     let headers = &config.headers;
     let carried = |wanted| {
         let mut sources = headers.identity.iter().map(|(_, source)| source);
-        let is_carried = sources.any(|source| *source == wanted);
-        is_carried.then_some(headers.max_bytes)
+        sources.any(|source| *source == wanted)
     };
     let mut routes = config.routes.iter();
     let exchanges = routes.any(|route| route.token_exchange.is_some());
     let needs_any = exchanges || config.app.is_some();
     KeepTokens {
-        access: if needs_any {
-            Some(usize::MAX)
-        } else {
-            carried(HeaderSource::AccessToken)
-        },
-        id: carried(HeaderSource::IdToken),
+        access: needs_any || carried(HeaderSource::AccessToken),
+        id: carried(HeaderSource::IdToken).then_some(headers.max_bytes),
         // What is refreshed for the app could not reach the browser's cookie.
         lasting: config.app.is_some() && config.session.store == StoreSettings::Cookie,
     }

@@ -120,7 +120,6 @@ impl Header {
                     .any(|omitted| **omitted == **path);
                 usize::from(is_omitted)
             }
-            HeaderSource::AccessToken => usize::from(principal.tokens.access_omitted),
             HeaderSource::IdToken => usize::from(principal.tokens.id_omitted),
             _ => 0,
         }

@@ -139,7 +139,6 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
             refresh: optional(head.refresh_token)?,
             expires_at: head.expires_at.map(Timestamp),
             refresh_at: head.refresh_at.map(Timestamp),
-            access_omitted: gaps.access_omitted,
             id_omitted: gaps.id_omitted,
         },
         provider_session: optional(head.provider_session)?,
@@ -240,12 +239,11 @@ fn or_nothing<'a, T: Default + Deserialize<'a>>(rest: &'a [u8]) -> Option<(T, &'
     postcard::take_from_bytes(rest).ok()
 }
 
-/// What the session lacks: claims where rules look, and tokens that no header can carry.
+/// What the session lacks: claims where rules look, and an ID token that no header can carry.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 struct GapParts<'a> {
     #[serde(borrow)]
     gaps: Vec<(&'a [u8], &'a [u8], GapCause)>,
-    access_omitted: bool,
     id_omitted: bool,
 }
 
@@ -256,7 +254,6 @@ impl<'a> GapParts<'a> {
             gaps: gaps
                 .map(|gap| (&**gap.list.bytes(), &**gap.claim.bytes(), gap.cause))
                 .collect(),
-            access_omitted: session.tokens.access_omitted,
             id_omitted: session.tokens.id_omitted,
         }
     }
@@ -433,7 +430,7 @@ mod tests {
             (access, id_token) in (option::of(text()), option::of(text())),
             refresh in option::of(text()),
             (expires_at, refresh_at) in any::<(Option<u64>, Option<u64>)>(),
-            (access_omitted, id_omitted) in any::<(bool, bool)>(),
+            id_omitted: bool,
             provider_session in option::of(text()),
             further: Vec<u8>,
         ) {
@@ -453,7 +450,6 @@ mod tests {
                     refresh,
                     expires_at: expires_at.map(Timestamp),
                     refresh_at: refresh_at.map(Timestamp),
-                    access_omitted,
                     id_omitted,
                 },
                 provider_session,
