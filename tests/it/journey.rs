@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     issuer,
     providers::several,
@@ -38,8 +40,12 @@ fn screens(what: &str) -> PathBuf {
     folder
 }
 
+/// Browsers that may run at once. Each keeps a core busy and waits for nobody: more would only be slower than pages expect.
+static BROWSERS: Semaphore = Semaphore::const_new(2);
+
 /// Runs a script of `tests/node` to its end; its log, if it does not end well, is the reason.
 async fn succeed(script: Command) {
+    let _turn = BROWSERS.acquire().await.expect("never closed");
     let mut script = Process::start(script);
     let status = script.ended(Duration::from_secs(100)).await;
     assert!(status.success(), "{}", script.log());
