@@ -70,7 +70,7 @@ impl Capacity {
         let connections = match limits.connections {
             // A quarter is for those to apps.
             Some(connections) => u64::from(connections).min((room / 4 * 3).max(FEWEST)),
-            None => (room / 5 * 2).min(by_memory).clamp(FEWEST, MOST),
+            None => (room / 2).min(by_memory).clamp(FEWEST, MOST),
         };
         let per_client = limits
             .connections_per_client
@@ -181,12 +181,12 @@ mod tests {
         let limits = Limits::default();
         let room = |files, memory| capacity(&limits, files, memory).connections;
         assert_eq!(room(1_048_576, Some(128 * MIB)), 2048);
-        assert_eq!(room(20_000, Some(24 * 1024 * MIB)), 7560);
-        assert_eq!(room(256, None), 68);
+        assert_eq!(room(20_000, Some(24 * 1024 * MIB)), 9451);
+        assert_eq!(room(256, None), 85);
         assert_eq!(room(10, Some(MIB)), 16);
         let few = capacity(&limits, 256, None);
-        assert_eq!((few.per_client, few.aside), (34, 11));
-        assert!(few.upstreams >= few.connections, "{few:?}");
+        assert_eq!((few.per_client, few.aside), (43, 11));
+        assert!(few.upstreams >= few.connections / 4 * 3, "{few:?}");
         assert_eq!(few.requests_per_client, few.upstreams / 2);
         let many = capacity(&limits, 1_048_576, None);
         assert_eq!((many.requests_per_client, many.aside), (256, 1024));
