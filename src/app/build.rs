@@ -343,10 +343,7 @@ fn upstreams(
 /// The tokens that a header carries, that the app may ask for, or that are exchanged for others.
 fn keep_tokens(config: &Config) -> KeepTokens {
     let headers = &config.headers;
-    let carried = |wanted| {
-        let mut sources = headers.identity.iter().map(|(_, source)| source);
-        sources.any(|source| *source == wanted)
-    };
+    let carried = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
     let mut routes = config.routes.iter();
     let exchanges = routes.any(|route| route.token_exchange.is_some());
     let needs_any = exchanges || config.app.is_some();
