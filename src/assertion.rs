@@ -8,7 +8,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moka::{policy::EvictionPolicy, sync::Cache};
 use serde::Serialize;
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     clock::Timestamp,
     credential::Verified,
     jose::sign::{PublicKeys, SigningKeys},
+    lru_map::{self, LruMap, Used},
     route::Route,
     session::{Session, directory::SessionName, seal::KeyRing},
     text::Text,
@@ -30,18 +30,18 @@ pub struct Assertions {
     audiences: Vec<String>,
     /// The bytes of the longest assertion: those of the longest header.
     max_bytes: usize,
-    signed: Cache<Key, Signed>,
+    signed: LruMap<Key, Signed>,
 }
 
 /// What an assertion is about. A session's identity changes with its generation alone.
-#[derive(Clone, Copy, Hash, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     proof: Proof,
     /// The place of the route in memory, which is its own for as long as the configuration is somebody's.
     route: usize,
 }
 
-#[derive(Clone, Copy, Hash, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Proof {
     Session {
         id: [u8; 16],
@@ -51,12 +51,36 @@ enum Proof {
     Credential(usize),
 }
 
-#[derive(Clone)]
+impl lru_map::Key for Key {
+    /// A session's id is random, and nobody chooses places in memory.
+    fn bits(&self) -> u64 {
+        /// Carries what is different to the upper bits: places in memory are alike there.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let proof = match self.proof {
+            Proof::Session { id, generation } => id.bits() ^ generation,
+            Proof::Credential(place) => place as u64,
+        };
+        let spread = (proof ^ (self.route as u64).rotate_left(32)).wrapping_mul(SPREAD);
+        spread ^ (spread >> 32)
+    }
+}
+
 struct Signed {
     at: Timestamp,
     token: Arc<str>,
     /// Held, so that its place in memory becomes nobody else's.
     _credential: Option<Arc<Verified>>,
+}
+
+impl Used for Signed {
+    /// What was signed first is the first to be useless.
+    fn used_at(&self) -> Timestamp {
+        self.at
+    }
+
+    fn weight(&self) -> usize {
+        self.token.len().saturating_add(ENTRY_BYTES)
+    }
 }
 
 /// What has proven who it is.
@@ -142,21 +166,12 @@ impl Assertions {
                 secrets.derive_with(index, "assertion key", &input)
             }
         });
-        let signed = Cache::builder()
-            .eviction_policy(EvictionPolicy::lru())
-            .max_capacity(CACHE_BYTES)
-            .weigher(|_, signed: &Signed| {
-                let bytes = signed.token.len().saturating_add(ENTRY_BYTES);
-                u32::try_from(bytes).unwrap_or(u32::MAX)
-            })
-            .time_to_live(SERVES)
-            .build();
         Self {
             keys: SigningKeys::derive(seeds),
             issuer,
             audiences,
             max_bytes,
-            signed,
+            signed: LruMap::new(CACHE_BYTES, SERVES),
         }
     }
 
@@ -171,9 +186,12 @@ impl Assertions {
             proof: proven.name(),
             route: std::ptr::from_ref(route).addr(),
         };
-        let serves = |signed: &Signed| now >= signed.at && now.since(signed.at) < SERVES;
-        if let Some(signed) = self.signed.get(&key).filter(serves) {
-            return Some(signed.token);
+        let known = self.signed.read(&key, |signed| {
+            let serves = now >= signed.at && now.since(signed.at) < SERVES;
+            serves.then(|| Arc::clone(&signed.token))
+        });
+        if let Some(token) = known.flatten() {
+            return Some(token);
         }
         let token: Arc<str> = self.sign(proven, route, now)?.into();
         let signed = Signed {
@@ -184,7 +202,7 @@ impl Assertions {
                 Proven::Credential(verified) => Some(Arc::clone(verified)),
             },
         };
-        self.signed.insert(key, signed);
+        self.signed.insert(key, signed, now);
         Some(token)
     }
 
@@ -252,7 +270,7 @@ const LASTS: Duration = Duration::from_mins(1);
 /// For how long it is given again: what an app gets lasts at least as long.
 const SERVES: Duration = Duration::from_secs(30);
 /// Signed assertions that are remembered, in bytes: of some twenty thousand sessions.
-pub const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// What an entry takes beside its text, about; what is known of a credential is kept elsewhere, too.
 const ENTRY_BYTES: usize = 250;
 

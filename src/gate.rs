@@ -1,12 +1,13 @@
 //! The path of a request, from top to bottom.
 
-use std::{io::ErrorKind, sync::Arc, time::Instant};
+use std::{io::ErrorKind, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
 
 use crate::{
     answer::{self, BadGateway, CrossSite, PasswordChallenge, Reject},
@@ -227,7 +228,7 @@ impl Gate {
             return Ok(answer);
         }
         // A block, so that nothing of it is kept while the upstream answers.
-        let (answer, additions) = {
+        let (sent_at, answer, additions) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
             let caller = Caller {
@@ -304,15 +305,15 @@ impl Gate {
                 handle: handle.as_deref(),
                 exchanged: exchanged.as_deref(),
             };
-            let answer = self
-                .forwarder
-                .send(downstream, permit, owner, telling, own, request);
-            (answer, Additions { cookies, fields })
+            let sent_at = Instant::now();
+            let answer =
+                self.forwarder
+                    .send(downstream, permit, owner, telling, own, (request, sent_at));
+            (sent_at, answer, Additions { cookies, fields })
         };
-        let sent_at = Instant::now();
         let answered = answer.await;
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
-        record.note_upstream(sent_at, is_reused);
+        record.note_upstream(sent_at.into_std(), is_reused);
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);

@@ -74,6 +74,7 @@ pub mod limiter;
 pub mod limits;
 pub mod listen;
 pub mod login;
+mod lru_map;
 pub mod mcp;
 pub mod net;
 pub mod observe;

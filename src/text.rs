@@ -34,6 +34,11 @@ impl Text {
         std::str::from_utf8(&self.0).expect("every constructor takes UTF-8")
     }
 
+    /// Whether it is `other`. Less work than comparing [`as_str`](Self::as_str).
+    pub fn is(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+
     /// The shared bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.0

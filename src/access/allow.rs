@@ -260,7 +260,7 @@ pub fn check(allow: &Allow, identity: &Identity) -> Result<(), Denied> {
 /// That it is not, and what it holds there.
 pub fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
     let any = |fits: &dyn Fn(&str) -> bool| list.entries.iter().any(|entry| fits(entry));
-    let email = identity.email.as_deref();
+    let email = identity.email.as_ref().map(|email| &**email.bytes());
     let (is_in, sentence) = match list.key.as_str() {
         "emails" | "domains" if email.is_none() => (
             false,
@@ -270,7 +270,7 @@ pub fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
             any(&|entry| {
                 email.is_some_and(|email| {
                     if key == "emails" {
-                        entry.eq_ignore_ascii_case(email)
+                        entry.as_bytes().eq_ignore_ascii_case(email)
                     } else {
                         is_in_domain(entry, email)
                     }
@@ -279,12 +279,12 @@ pub fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
             "Your email address is not one of those that may use this.",
         ),
         "groups" => (
-            any(&|entry| identity.groups.iter().any(|group| group.as_str() == entry)),
+            any(&|entry| identity.groups.iter().any(|group| group.is(entry))),
             "Your account is in none of the groups that may use this.",
         ),
         key => (
             any(&|entry| {
-                let has = |(of, is): &(Text, Text)| of.as_str() == key && same(list, is, entry);
+                let has = |(of, is): &(Text, Text)| of.is(key) && same(list, is, entry);
                 identity.memberships.iter().any(has)
             }),
             "Your account is not one of those that may use this.",
@@ -330,9 +330,10 @@ pub(crate) fn same(list: &AllowList, has: &str, entry: &str) -> bool {
 
 /// `example.com` is that domain alone; `.example.com` is what lies below it. No guessing about
 /// internationalised names: what is not the same ASCII is another domain.
-fn is_in_domain(allowed: &str, email: &str) -> bool {
-    let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
-    if !allowed.starts_with('.') {
+fn is_in_domain(allowed: &str, email: &[u8]) -> bool {
+    let allowed = allowed.as_bytes();
+    let domain = memchr::memrchr(b'@', email).map_or(&b""[..], |at| &email[at + 1..]);
+    if allowed.first() != Some(&b'.') {
         // Nearly always written alike, which is told sooner.
         return domain == allowed || domain.eq_ignore_ascii_case(allowed);
     }
@@ -340,8 +341,7 @@ fn is_in_domain(allowed: &str, email: &str) -> bool {
         .len()
         .checked_sub(allowed.len())
         .filter(|&start| start > 0)
-        .and_then(|start| domain.get(start..))
-        .is_some_and(|end| end.eq_ignore_ascii_case(allowed))
+        .is_some_and(|start| domain[start..].eq_ignore_ascii_case(allowed))
 }
 
 #[cfg(test)]

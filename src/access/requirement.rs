@@ -156,14 +156,14 @@ impl Requirement {
             };
         };
         let identity = principal.identity;
-        let provider = identity.provider.as_str();
-        if !self.providers.is_empty() && !self.providers.iter().any(|name| name == provider) {
+        let provider = &identity.provider;
+        if !self.providers.is_empty() && !self.providers.iter().any(|name| provider.is(name)) {
             return Fit::Denied(Denied {
                 rule: "providers".to_owned(),
                 sentence: "Accounts of your provider may not use this.",
                 held: Held::Shown {
                     what: "provider",
-                    name: provider.to_owned(),
+                    name: provider.as_str().to_owned(),
                 },
             });
         }

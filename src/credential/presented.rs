@@ -96,8 +96,11 @@ impl<'a> Presented<'a> {
     /// # Errors
     /// Where it is of one of these, and cannot be read.
     pub fn read(headers: &'a HeaderMap, taken: Schemes) -> Result<Self, Flaw> {
+        if !taken.any() {
+            return Ok(Self::Nothing);
+        }
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next().filter(|_| taken.any()) else {
+        let Some(value) = values.next() else {
             return Ok(Self::Nothing);
         };
         if values.next().is_some() {

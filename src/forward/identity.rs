@@ -52,19 +52,14 @@ pub struct IdentityHeaders {
 #[derive(Debug)]
 struct Header {
     name: HeaderName,
+    /// What its line begins with: the name, a colon and a space.
+    begin: Box<[u8]>,
     source: HeaderSource,
     /// The header that says how much of this one is missing.
     missing: Option<HeaderName>,
 }
 
 impl Header {
-    fn is_token(&self) -> bool {
-        matches!(
-            self.source,
-            HeaderSource::AccessToken | HeaderSource::IdToken
-        )
-    }
-
     /// Who may see its value.
     fn secrecy(&self) -> Secrecy {
         match self.source {
@@ -83,46 +78,54 @@ impl Header {
         let begin = into.len();
         let principal = app_user.principal;
         let notes = &principal.identity.notes;
-        if self.source == HeaderSource::Assertion {
-            let assertion = app_user.assertion.unwrap_or_default();
-            into.extend_from_slice(assertion.as_bytes());
-            return usize::from(assertion.is_empty());
-        }
-        if self.source == HeaderSource::SessionHandle {
-            into.extend_from_slice(app_user.handle.unwrap_or_default().as_bytes());
-            return 0;
-        }
-        if self.source == HeaderSource::Groups {
-            let left_out = push_groups(&principal.identity.groups, max_bytes, into);
-            return left_out
-                .saturating_add(usize::try_from(notes.omitted_groups).unwrap_or(usize::MAX));
-        }
-        if let HeaderSource::Basic(user, password) = &self.source {
-            if !push_basic(user, password, principal, into) {
-                return 1;
+        let missing = match &self.source {
+            HeaderSource::Assertion => {
+                let assertion = app_user.assertion.unwrap_or_default();
+                into.extend_from_slice(assertion.as_bytes());
+                return usize::from(assertion.is_empty());
             }
-        } else {
-            push_value(&self.source, principal, into);
-        }
-        // A token by itself is nothing that the header can hold (RFC 9110 §11.6.2, RFC 6750 §2.1).
-        if self.is_token() && self.name == AUTHORIZATION && into.len() > begin {
-            into.splice(begin..begin, *b"Bearer ");
-        }
+            HeaderSource::SessionHandle => {
+                into.extend_from_slice(app_user.handle.unwrap_or_default().as_bytes());
+                return 0;
+            }
+            HeaderSource::Groups => {
+                let left_out = push_groups(&principal.identity.groups, max_bytes, into);
+                return left_out
+                    .saturating_add(usize::try_from(notes.omitted_groups).unwrap_or(usize::MAX));
+            }
+            HeaderSource::Basic(user, password) => {
+                if !push_basic(user, password, principal, into) {
+                    return 1;
+                }
+                0
+            }
+            HeaderSource::Claim(path) => {
+                push_value(&self.source, principal, into);
+                let omitted = &notes.omitted_claims;
+                usize::from(omitted.iter().any(|omitted| **omitted == **path))
+            }
+            HeaderSource::AccessToken | HeaderSource::IdToken => {
+                // A token by itself is nothing that the header can hold (RFC 9110 §11.6.2, RFC 6750 §2.1).
+                let scheme = if self.name == AUTHORIZATION {
+                    "Bearer "
+                } else {
+                    ""
+                };
+                push_prefixed(scheme, &self.source, principal, into);
+                let is_omitted =
+                    self.source == HeaderSource::IdToken && principal.tokens.id_omitted;
+                usize::from(is_omitted)
+            }
+            source => {
+                push_value(source, principal, into);
+                0
+            }
+        };
         if into.len() - begin > max_bytes {
             into.truncate(begin);
             return 1;
         }
-        match &self.source {
-            HeaderSource::Claim(path) => {
-                let is_omitted = notes
-                    .omitted_claims
-                    .iter()
-                    .any(|omitted| **omitted == **path);
-                usize::from(is_omitted)
-            }
-            HeaderSource::IdToken => usize::from(principal.tokens.id_omitted),
-            _ => 0,
-        }
+        missing
     }
 }
 
@@ -141,6 +144,7 @@ impl IdentityHeaders {
             }
             headers.push(Header {
                 missing: missing_name(&name),
+                begin: format!("{name}: ").into_bytes().into(),
                 name,
                 source,
             });
@@ -164,8 +168,7 @@ impl IdentityHeaders {
         let Some(app_user) = app_user else { return };
         for header in &self.headers {
             let before = into.len();
-            into.extend_from_slice(header.name.as_str().as_bytes());
-            into.extend_from_slice(b": ");
+            into.extend_from_slice(&header.begin);
             let begin = into.len();
             let missing = header.push(app_user, self.max_bytes, into);
             if into.len() > begin {
@@ -428,20 +431,28 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
         HeaderSource::Credential => into.extend_from_slice(principal.proof.name().as_bytes()),
         HeaderSource::AccessToken => optional(&principal.tokens.access, into),
         HeaderSource::IdToken => optional(&principal.tokens.id, into),
-        HeaderSource::Prefixed(prefix, source) => {
-            let begin = into.len();
-            into.extend_from_slice(prefix.as_bytes());
-            let value = into.len();
-            push_value(source, principal, into);
-            if into.len() == value {
-                into.truncate(begin);
-            }
-        }
+        HeaderSource::Prefixed(prefix, source) => push_prefixed(prefix, source, principal, into),
         // Constants have a place of their own, credentials are made by `push_basic`, and the last two come ready.
         HeaderSource::Constant(_)
         | HeaderSource::Basic(..)
         | HeaderSource::Assertion
         | HeaderSource::SessionHandle => {}
+    }
+}
+
+/// As [`push_value`], behind `prefix`.
+fn push_prefixed(
+    prefix: &str,
+    source: &HeaderSource,
+    principal: Principal<'_>,
+    into: &mut Vec<u8>,
+) {
+    let begin = into.len();
+    into.extend_from_slice(prefix.as_bytes());
+    let value = into.len();
+    push_value(source, principal, into);
+    if into.len() == value {
+        into.truncate(begin);
     }
 }
 
@@ -500,24 +511,33 @@ fn push_text(text: &[u8], into: &mut Vec<u8>) {
 
 /// As [`push_text`], with `separator` percent-encoded, too.
 fn push_part(text: &[u8], separator: u8, into: &mut Vec<u8>) {
-    let is_plain = |byte: u8| IS_PLAIN[usize::from(byte)] && byte != separator;
+    if is_plain(text, separator) {
+        return into.extend_from_slice(text);
+    }
+    let keep = |byte: u8| is_plain_byte(byte) && byte != separator;
     if text.first() == Some(&b' ') || text.last() == Some(&b' ') {
-        push_escaped(into, text, |byte| is_plain(byte) && byte != b' ');
+        push_escaped(into, text, |byte| keep(byte) && byte != b' ');
     } else {
-        push_escaped(into, text, is_plain);
+        push_escaped(into, text, keep);
     }
 }
 
-/// Printable ASCII but `%`. A table: most values are too short for more than a byte at a time.
-static IS_PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = b' ';
-    while byte <= b'~' {
-        plain[byte as usize] = byte != b'%';
-        byte += 1;
-    }
-    plain
-};
+/// Printable ASCII but `%`.
+fn is_plain_byte(byte: u8) -> bool {
+    byte.wrapping_sub(b' ') <= b'~' - b' ' && byte != b'%'
+}
+
+/// Whether `text` is written as it is, as nearly every text is.
+fn is_plain(text: &[u8], separator: u8) -> bool {
+    let keep = |byte: u8| is_plain_byte(byte) && byte != separator;
+    // Eight at a time, without a branch between them: the compiler has an instruction for that.
+    let (chunks, rest) = text.as_chunks::<8>();
+    let all_kept = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & keep(*byte));
+    chunks.iter().all(|chunk| all_kept(chunk))
+        && all_kept(rest)
+        && text.first() != Some(&b' ')
+        && text.last() != Some(&b' ')
+}
 
 fn push_escaped(into: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";

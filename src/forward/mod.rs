@@ -44,6 +44,7 @@ use http::{
     },
 };
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 pub use self::{
     downstream::{ClientConnection, Downstream, TunnelHold},
@@ -206,7 +207,7 @@ impl Forwarder {
         owner: Option<Owner>,
         identity: Telling<'_>,
         own: OwnCookies<'a>,
-        request: Box<CleanRequest>,
+        (request, now): (Box<CleanRequest>, Instant),
     ) -> impl Future<Output = Result<Forwarded, ForwardError>> + use<'a> {
         let CleanRequest {
             mut head,
@@ -301,7 +302,8 @@ impl Forwarder {
                 })
             }
             Ok(pool) => {
-                let mut lease = pool.checkout(place.as_ref(), is_repeatable(&head.method, length));
+                let mut lease =
+                    pool.checkout(place.as_ref(), is_repeatable(&head.method, length), now);
                 let mut buffer = match &mut lease {
                     Some(lease) => lease.connection.take_output(),
                     None => Vec::with_capacity(USUAL_HEAD),

@@ -78,8 +78,8 @@ impl Pool {
         self: &Arc<Self>,
         place: Option<&Place>,
         is_repeatable: bool,
+        now: Instant,
     ) -> Option<Lease> {
-        let now = Instant::now();
         let private = place.and_then(|place| place.take(&self.backend));
         if !self.backend.trusts() {
             return None;
@@ -271,12 +271,12 @@ mod tests {
         used.give_back();
         for _ in 0..9 {
             tokio::time::advance(MAX_AGE / 10).await;
-            let lease = pool.checkout(None, true);
+            let lease = pool.checkout(None, true, Instant::now());
             lease.expect("one that is young enough").give_back();
         }
         unused.give_back();
         tokio::time::advance(OLD / 5).await;
-        assert!(pool.checkout(None, true).is_none());
+        assert!(pool.checkout(None, true, Instant::now()).is_none());
         assert!(pool.lock().is_empty(), "each that is too old is closed");
         tokio::time::resume();
         let fresh = pool.connect().await.unwrap();

@@ -4,7 +4,6 @@ pub mod codec;
 pub mod cookie;
 pub mod directory;
 pub mod live;
-mod lru_map;
 mod opened;
 mod place;
 pub mod refresh;

@@ -10,15 +10,13 @@ use futures_util::future::BoxFuture;
 use super::{Found, Record, Store};
 use crate::{
     clock::{self, Timestamp},
-    session::{
-        Id, Lifetimes, StoreError,
-        lru_map::{LruMap, Used},
-    },
+    lru_map::{LruMap, Used},
+    session::{Id, Lifetimes, StoreError},
 };
 
 /// Bounded by a number of sessions; beyond it, those that were not used for longest end.
 pub struct Memory {
-    entries: LruMap<Entry>,
+    entries: LruMap<Id, Entry>,
     lifetimes: Lifetimes,
 }
 

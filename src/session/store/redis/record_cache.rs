@@ -11,16 +11,13 @@ use std::{
 use super::layout::{Name, Stored};
 use crate::{
     clock::Timestamp,
-    session::{
-        Id,
-        lru_map::{LruMap, Used},
-        store::Record,
-    },
+    lru_map::{LruMap, Used},
+    session::{Id, store::Record},
 };
 
 /// The copies.
 pub(super) struct RecordCache {
-    entries: LruMap<Copy>,
+    entries: LruMap<Id, Copy>,
     idle_timeout: Duration,
     /// How often something changed, by the beginnings of names. Whoever shares a beginning is asked for anew as well.
     changes: Box<[AtomicU64]>,

@@ -1,4 +1,4 @@
-//! A bounded map of recently used values under random ids. It is read on each request, so reading is nearly free. At the bound the values
+//! A bounded map of recently used values. It is read on each request, so reading is nearly free. At the bound the values
 //! that were unused for longest are removed.
 //!
 //! A read writes nothing, neither a position in a queue nor a time: the values themselves know when they were used. Only when room is needed
@@ -6,15 +6,29 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    hash::{BuildHasherDefault, Hash, Hasher},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
-use crate::{clock::Timestamp, session::Id};
+use crate::clock::Timestamp;
+
+/// What a value is found under.
+pub trait Key: Copy + Eq + Ord {
+    /// As good as a hash of it. Nobody outside can choose keys that are alike in it.
+    fn bits(&self) -> u64;
+}
+
+/// An id is random, so that its first bytes are as good as a hash.
+impl Key for [u8; 16] {
+    fn bits(&self) -> u64 {
+        let [bits @ .., _, _, _, _, _, _, _, _] = *self;
+        u64::from_ne_bytes(bits)
+    }
+}
 
 /// What can be kept.
-pub(super) trait Used {
+pub trait Used {
     /// When it was used last.
     fn used_at(&self) -> Timestamp;
 
@@ -24,24 +38,24 @@ pub(super) trait Used {
     }
 }
 
-/// The values. Their ids must be random and nobody's choice.
-pub(super) struct LruMap<V> {
-    /// Threads that look up different ids rarely meet.
-    shards: Box<[RwLock<Shard<V>>]>,
+/// The values.
+pub struct LruMap<K, V> {
+    /// Threads that look up different keys rarely meet.
+    shards: Box<[RwLock<Shard<K, V>>]>,
     /// In each shard.
     room: usize,
     unused: Duration,
 }
 
-struct Shard<V> {
-    values: HashMap<Id, V, BuildHasherDefault<Leading>>,
+struct Shard<K, V> {
+    values: HashMap<Hashed<K>, V, BuildHasherDefault<AsItIs>>,
     weight: usize,
     swept_at: Timestamp,
 }
 
-impl<V: Used> LruMap<V> {
+impl<K: Key, V: Used> LruMap<K, V> {
     /// Room for about `room` by weight. What was not used for as long as `unused` goes anyway, some time.
-    pub(super) fn new(room: usize, unused: Duration) -> Self {
+    pub fn new(room: usize, unused: Duration) -> Self {
         let shards = (room / LEAST_ROOM).clamp(1, MOST_SHARDS);
         // A power of two, for the mask.
         let shards = 1 << shards.ilog2();
@@ -57,15 +71,18 @@ impl<V: Used> LruMap<V> {
         }
     }
 
-    /// Reads the value of `id`, where there is one.
-    pub(super) fn read<T>(&self, id: &Id, read: impl FnOnce(&V) -> T) -> Option<T> {
-        read_lock(self.shard(id)).values.get(id).map(read)
+    /// Reads the value of `key`, where there is one.
+    pub fn read<T>(&self, key: &K, read: impl FnOnce(&V) -> T) -> Option<T> {
+        read_lock(self.shard(key))
+            .values
+            .get(&Hashed(*key))
+            .map(read)
     }
 
-    /// Changes the value of `id` in its place, where there is one.
-    pub(super) fn alter<T>(&self, id: &Id, alter: impl FnOnce(&mut V) -> T) -> Option<T> {
-        let mut shard = write_lock(self.shard(id));
-        let value = shard.values.get_mut(id)?;
+    /// Changes the value of `key` in its place, where there is one.
+    pub fn alter<T>(&self, key: &K, alter: impl FnOnce(&mut V) -> T) -> Option<T> {
+        let mut shard = write_lock(self.shard(key));
+        let value = shard.values.get_mut(&Hashed(*key))?;
         let before = value.weight();
         let outcome = alter(value);
         let after = value.weight();
@@ -74,9 +91,9 @@ impl<V: Used> LruMap<V> {
     }
 
     /// Keeps a value, in the place of an earlier one, unless it is larger than all of the room.
-    pub(super) fn insert(&self, id: Id, value: V, now: Timestamp) {
-        let mut shard = write_lock(self.shard(&id));
-        shard.remove(&id);
+    pub fn insert(&self, key: K, value: V, now: Timestamp) {
+        let mut shard = write_lock(self.shard(&key));
+        shard.remove(&key);
         let weight = value.weight();
         if shard.weight + weight > self.room || now.since(shard.swept_at) >= BETWEEN_SWEEPS {
             shard.sweep(self.unused, now);
@@ -87,17 +104,17 @@ impl<V: Used> LruMap<V> {
         // Alone it would take more than all of the room.
         if weight <= self.room {
             shard.weight += weight;
-            shard.values.insert(id, value);
+            shard.values.insert(Hashed(key), value);
         }
     }
 
     /// Removes a value.
-    pub(super) fn remove(&self, id: &Id) {
-        write_lock(self.shard(id)).remove(id);
+    pub fn remove(&self, key: &K) {
+        write_lock(self.shard(key)).remove(key);
     }
 
     /// How many values there are that were used lately.
-    pub(super) fn count(&self, now: Timestamp) -> usize {
+    pub fn count(&self, now: Timestamp) -> usize {
         self.shards
             .iter()
             .map(|shard| {
@@ -108,16 +125,16 @@ impl<V: Used> LruMap<V> {
             .sum()
     }
 
-    fn shard(&self, id: &Id) -> &RwLock<Shard<V>> {
+    fn shard(&self, key: &K) -> &RwLock<Shard<K, V>> {
         // Other bits than those that find the place in the shard.
-        let place = usize::from(u16::from_ne_bytes([id[4], id[5]]));
-        &self.shards[place & (self.shards.len() - 1)]
+        let [_, _, _, _, place @ .., _, _] = key.bits().to_ne_bytes();
+        &self.shards[usize::from(u16::from_ne_bytes(place)) & (self.shards.len() - 1)]
     }
 }
 
-impl<V: Used> Shard<V> {
-    fn remove(&mut self, id: &Id) {
-        if let Some(value) = self.values.remove(id) {
+impl<K: Key, V: Used> Shard<K, V> {
+    fn remove(&mut self, key: &K) {
+        if let Some(value) = self.values.remove(&Hashed(*key)) {
             self.weight -= value.weight();
         }
     }
@@ -138,31 +155,40 @@ impl<V: Used> Shard<V> {
     /// Removes what was not used for longest.
     fn shrink_to(&mut self, weight: usize) {
         let uses = self.values.iter();
-        let mut uses: Vec<(Timestamp, Id)> =
-            uses.map(|(id, value)| (value.used_at(), *id)).collect();
+        let mut uses: Vec<(Timestamp, K)> = uses
+            .map(|(Hashed(key), value)| (value.used_at(), *key))
+            .collect();
         uses.sort_unstable();
-        for (_, id) in uses {
+        for (_, key) in uses {
             if self.weight <= weight {
                 break;
             }
-            self.remove(&id);
+            self.remove(&key);
         }
     }
 }
 
-/// Of something random the first bytes are as good as a hash of it.
-#[derive(Default)]
-struct Leading(u64);
+#[derive(PartialEq, Eq)]
+struct Hashed<K>(K);
 
-impl Hasher for Leading {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(leading) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*leading);
-        }
+impl<K: Key> Hash for Hashed<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.bits());
+    }
+}
+
+/// Takes [`Key::bits`] for the hash.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("`Hashed` writes one number");
     }
 
-    /// The length of what follows, which is always the same.
-    fn write_usize(&mut self, _: usize) {}
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
+    }
 
     fn finish(&self) -> u64 {
         self.0
@@ -170,18 +196,19 @@ impl Hasher for Leading {
 }
 
 /// Nothing panics in the middle of a change.
-fn read_lock<V>(shard: &RwLock<Shard<V>>) -> RwLockReadGuard<'_, Shard<V>> {
+fn read_lock<K, V>(shard: &RwLock<Shard<K, V>>) -> RwLockReadGuard<'_, Shard<K, V>> {
     shard.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_lock<V>(shard: &RwLock<Shard<V>>) -> RwLockWriteGuard<'_, Shard<V>> {
+fn write_lock<K, V>(shard: &RwLock<Shard<K, V>>) -> RwLockWriteGuard<'_, Shard<K, V>> {
     shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Parts of a map, each with a lock of its own.
 const MOST_SHARDS: usize = 64;
-/// Smaller ones would be full before all of them are.
+/// The least room of a part: smaller ones would be full before all of them are.
 const LEAST_ROOM: usize = 1_024;
+/// How often unused values are removed at most, where there is room.
 const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
@@ -205,16 +232,16 @@ mod tests {
         }
     }
 
-    fn id(number: u8) -> Id {
+    fn id(number: u8) -> [u8; 16] {
         [number; 16]
     }
 
-    fn insert(lru_map: &LruMap<Value>, number: u8, used_at: u64, weight: usize) {
+    fn insert(lru_map: &LruMap<[u8; 16], Value>, number: u8, used_at: u64, weight: usize) {
         let value = Value { used_at, weight };
         lru_map.insert(id(number), value, Timestamp(used_at));
     }
 
-    fn present(lru_map: &LruMap<Value>) -> Vec<u8> {
+    fn present(lru_map: &LruMap<[u8; 16], Value>) -> Vec<u8> {
         let is_there = |number: &u8| lru_map.read(&id(*number), |_| ()).is_some();
         (0..=u8::MAX).filter(is_there).collect()
     }
