@@ -18,9 +18,7 @@ use crate::{
     credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{
-        Downstream, ForwardError, Forwarder, OwnCookies, Stopping, Telling, Tunnels, Upstream,
-    },
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     issuer::guard::{Guard, allow_pages, is_preflight, may_speak},
     mcp::ToolRules,
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
@@ -30,6 +28,7 @@ use crate::{
     route::{Access, NoRoute, Resource, Route, Target},
     session::{SessionLookup, live::Owner},
     snapshot::{Place, Snapshot},
+    stopping::Stopping,
     tool_calls,
     visitor::{Visitor, Who},
 };

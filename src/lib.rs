@@ -92,6 +92,7 @@ pub mod session;
 pub mod site;
 pub mod snapshot;
 mod spelling;
+pub mod stopping;
 pub mod text;
 pub mod timer;
 pub mod token_cache;

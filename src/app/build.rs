@@ -335,7 +335,8 @@ fn upstreams(
             return Ok(Arc::clone(target));
         }
         let metrics = services.metrics.upstreams.of(&settings.name);
-        UpstreamTarget::new(settings.clone(), tls, &metrics, &services.room).map(Arc::new)
+        UpstreamTarget::new(settings.clone(), tls, &metrics, &services.connection_limit)
+            .map(Arc::new)
     };
     config.upstreams.iter().map(target).collect()
 }

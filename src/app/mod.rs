@@ -27,13 +27,14 @@ pub use self::{
 };
 use crate::{
     config::Config,
-    forward::{LONGEST_WAIT, Room},
+    forward::ConnectionLimit,
     listen::{self, Admission, Bounds, Capacity, OpenFiles, WorkerConfig, WorkerHandle},
     observe::{
         audit::{Entry, Event},
         metrics::Metrics,
     },
     session::{refresh::Refresher, token_revoker::TokenRevoker},
+    stopping::LONGEST_WAIT,
 };
 
 /// Serves until SIGTERM, SIGINT or SIGQUIT, then finishes what runs, within the grace. A second signal ends at
@@ -63,15 +64,15 @@ pub async fn run(
     let side_opened = side_listeners.bind(&config)?;
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
-    let room = Room::new(capacity.upstreams);
-    let services = Services::start(&config, Arc::clone(&metrics), Arc::clone(&room))?;
+    let connection_limit = ConnectionLimit::new(capacity.upstreams);
+    let services = Services::start(&config, Arc::clone(&metrics), Arc::clone(&connection_limit))?;
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
     build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let worker = WorkerConfig {
         snapshot,
         tls,
-        room,
+        connection_limit,
         grace: config.shutdown_grace,
     };
     let workers = (0..config.workers)

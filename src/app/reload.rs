@@ -120,8 +120,8 @@ impl Reloads<'_> {
         }
         log::adopt(&config.log);
         let bounds = bounds(&config);
-        let room = &self.services.room;
-        room.adopt(bounds.capacity.upstreams);
+        let connection_limit = &self.services.connection_limit;
+        connection_limit.adopt(bounds.capacity.upstreams);
         self.admission.adopt(bounds);
         build::adopt(&config, &snapshot, self.services);
         for worker in &*self.workers {
@@ -130,7 +130,7 @@ impl Reloads<'_> {
             let adopted = WorkerConfig {
                 snapshot,
                 tls,
-                room: Arc::clone(room),
+                connection_limit: Arc::clone(connection_limit),
                 grace,
             };
             worker.adopt(adopted).await;

@@ -9,7 +9,7 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
-    forward::Room,
+    forward::ConnectionLimit,
     issuer::{
         Grants, IssuerState, Throttles, UsedAssertions, device::Devices, fetch::Documents,
         pushed::PushedRequests, signing::KeptKeys,
@@ -38,7 +38,7 @@ use crate::{
 pub(super) struct Services {
     pub(super) metrics: Arc<Metrics>,
     /// For connections to apps.
-    pub(super) room: Arc<Room>,
+    pub(super) connection_limit: Arc<ConnectionLimit>,
     pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
@@ -70,7 +70,7 @@ impl Services {
     pub(super) fn start(
         config: &Config,
         metrics: Arc<Metrics>,
-        room: Arc<Room>,
+        connection_limit: Arc<ConnectionLimit>,
     ) -> io::Result<Self> {
         let session = &config.session;
         let lifetimes = lifetimes(session);
@@ -126,7 +126,7 @@ impl Services {
         ));
         Ok(Self {
             metrics,
-            room,
+            connection_limit,
             audit,
             revocations,
             refresher: Arc::new(refresher),

@@ -20,7 +20,7 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use super::{
     ForwardError,
     condition::{Condition, InUse, Standing},
-    room::Room,
+    connection_limit::ConnectionLimit,
     settings::{UpstreamAddress, UpstreamSettings},
     stream::{Carrier, Stream},
 };
@@ -46,8 +46,8 @@ pub(super) struct Backend {
     /// Milliseconds since `began` until which its connections are not used again.
     distrusted_until: AtomicU64,
     began: Instant,
-    /// Where its connections have their places.
-    room: Arc<Room>,
+    /// Bounds its connections, with those to others.
+    connection_limit: Arc<ConnectionLimit>,
     pub(super) metrics: metrics::Upstream,
 }
 
@@ -86,7 +86,7 @@ impl Backend {
         settings: &UpstreamSettings,
         tls: &Arc<rustls::ClientConfig>,
         metrics: metrics::Upstream,
-        room: Arc<Room>,
+        connection_limit: Arc<ConnectionLimit>,
     ) -> io::Result<Self> {
         let address = match address {
             UpstreamAddress::Unix(path) => Address::Unix(path.clone()),
@@ -127,7 +127,7 @@ impl Backend {
             condition: is_watched.then(Arc::default),
             distrusted_until: AtomicU64::new(0),
             began: Instant::now(),
-            room,
+            connection_limit,
             metrics,
         })
     }
@@ -207,7 +207,7 @@ impl Backend {
 
     /// Whether others wait for a connection to close.
     pub(super) fn is_crowded(&self) -> bool {
-        self.room.is_wanted()
+        self.connection_limit.is_wanted()
     }
 
     /// Whether a connection may serve another request.
@@ -249,7 +249,7 @@ impl Backend {
     /// When there is none; the reason says where it was looked for, and what to do.
     pub(super) async fn connect(&self) -> Result<Stream, ForwardError> {
         self.metrics.dialled();
-        let Some(place) = self.room.place().await else {
+        let Some(slot) = self.connection_limit.acquire().await else {
             self.metrics.failed(DialFailure::OpenFiles);
             return Err(ForwardError::NoRoom);
         };
@@ -257,7 +257,7 @@ impl Backend {
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         match dialled {
-            Ok(carrier) => Ok(Stream::new(carrier, place)),
+            Ok(carrier) => Ok(Stream::new(carrier, slot)),
             Err(error) => {
                 let failure = DialFailure::from(&error);
                 self.metrics.failed(failure);
@@ -377,7 +377,8 @@ mod tests {
         let tls = crate::trust::client_config();
         let settings = UpstreamSettings::new("default", vec![address.clone()]);
         let metrics = metrics::Upstream::default();
-        let backend = Backend::new(&address, &settings, &tls, metrics, Room::new(9)).unwrap();
+        let backend =
+            Backend::new(&address, &settings, &tls, metrics, ConnectionLimit::new(9)).unwrap();
         let stream = backend.connect().await.unwrap();
         let socket = stream.tcp_socket().unwrap();
         let socket = socket2::SockRef::from(socket.stream());
@@ -395,7 +396,7 @@ mod tests {
         let mut settings = UpstreamSettings::new("default", vec![address.clone()]);
         let backend = |settings: &UpstreamSettings| {
             let metrics = metrics::Upstream::default();
-            Backend::new(&address, settings, &tls, metrics, Room::new(9)).unwrap()
+            Backend::new(&address, settings, &tls, metrics, ConnectionLimit::new(9)).unwrap()
         };
         let usual = backend(&settings);
         assert!(usual.trusts());

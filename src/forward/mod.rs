@@ -8,6 +8,7 @@
 mod backend;
 mod condition;
 mod connection;
+mod connection_limit;
 mod counted;
 mod downstream;
 mod exchange;
@@ -24,10 +25,8 @@ mod probe;
 mod request_body;
 mod request_head;
 mod request_writer;
-mod room;
 pub mod settings;
 mod silence;
-mod stopping;
 mod stream;
 mod tunnel;
 mod upstream;
@@ -47,10 +46,9 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 pub use self::{
+    connection_limit::{ConnectionLimit, Wanted},
     downstream::{ClientConnection, Downstream, TunnelHold},
     identity::{AppUser, Asker, IdentityHeaders},
-    room::{Room, Wanted},
-    stopping::{CUT_AFTER, LONGEST_WAIT, StopWatch, Stopping},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,
@@ -82,6 +80,7 @@ use crate::{
         cookie::{Cookies, Span},
         live::{Ends, Owner},
     },
+    stopping::{LONGEST_WAIT, StopWatch, Stopping},
 };
 
 /// Why the upstream gave no answer. The detail is for the log.

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
     use crate::{
         forward::{
-            room::Room,
+            connection_limit::ConnectionLimit,
             settings::{UpstreamAddress, UpstreamSettings},
         },
         observe::metrics,
@@ -242,7 +242,7 @@ mod tests {
         let settings = UpstreamSettings::new("app", vec![address.clone()]);
         let tls = trust::client_config();
         let metrics = metrics::Upstream::default();
-        let backend = Backend::new(&address, &settings, &tls, metrics, Room::new(9));
+        let backend = Backend::new(&address, &settings, &tls, metrics, ConnectionLimit::new(9));
         Arc::new(Pool::new(Arc::new(backend.unwrap()), SendQueue::default()))
     }
 

@@ -14,13 +14,13 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{condition::InUse, room::RoomPlace};
+use super::{condition::InUse, connection_limit::ConnectionSlot};
 use crate::net::tcp_socket::TcpSocket;
 
-/// A connection's bytes, and its place among all connections to apps.
+/// A connection's bytes, and its slot among all connections to apps.
 pub struct Stream {
     carrier: Carrier,
-    _place: Option<RoomPlace>,
+    _slot: Option<ConnectionSlot>,
 }
 
 /// What carries a connection's bytes.
@@ -34,11 +34,11 @@ pub(super) enum Carrier {
 }
 
 impl Stream {
-    /// Has a place for as long as it lasts.
-    pub(super) fn new(carrier: Carrier, place: RoomPlace) -> Self {
+    /// Has a slot for as long as it lasts.
+    pub(super) fn new(carrier: Carrier, slot: ConnectionSlot) -> Self {
         Self {
             carrier,
-            _place: Some(place),
+            _slot: Some(slot),
         }
     }
 
@@ -74,7 +74,7 @@ impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         Self {
             carrier: Carrier::Tcp(TcpSocket::new(stream)),
-            _place: None,
+            _slot: None,
         }
     }
 }

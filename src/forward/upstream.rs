@@ -20,10 +20,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     backend::Backend,
     condition::Standing,
+    connection_limit::ConnectionLimit,
     downstream::Place,
     pool::Pool,
     probe,
-    room::Room,
     settings::{HostRule, UpstreamSettings},
 };
 use crate::{net::send_queue::SendQueue, observe::metrics, trust};
@@ -43,7 +43,7 @@ pub struct UpstreamTarget {
 
 impl UpstreamTarget {
     /// The app of `settings`. `tls` is used for `https` addresses, unless the settings have something else in mind.
-    /// Probes, where there are to be some, run on the runtime at hand. Connections have their places in `room`.
+    /// Probes, where there are to be some, run on the runtime at hand. `connection_limit` bounds their connections.
     ///
     /// # Errors
     /// When an address has no host that TLS can name, or a certificate cannot be read.
@@ -51,7 +51,7 @@ impl UpstreamTarget {
         settings: UpstreamSettings,
         tls: &Arc<rustls::ClientConfig>,
         metrics: &metrics::Upstream,
-        room: &Arc<Room>,
+        connection_limit: &Arc<ConnectionLimit>,
     ) -> io::Result<Self> {
         let certificate = settings.client_certificate.as_ref();
         let certificate = certificate.map(|files| (&*files.cert, &*files.key));
@@ -62,8 +62,9 @@ impl UpstreamTarget {
         let backends = settings.addresses.iter();
         let backends = backends
             .map(|address| {
-                let room = Arc::clone(room);
-                Backend::new(address, &settings, tls, metrics.clone(), room).map(Arc::new)
+                let connection_limit = Arc::clone(connection_limit);
+                Backend::new(address, &settings, tls, metrics.clone(), connection_limit)
+                    .map(Arc::new)
             })
             .collect::<io::Result<Vec<_>>>()?;
         let prefix = settings.strip_prefix.as_deref();
@@ -255,8 +256,12 @@ mod tests {
         });
         let settings = UpstreamSettings::new("app", addresses.collect());
         let tls = trust::client_config();
-        let target =
-            UpstreamTarget::new(settings, &tls, &metrics::Upstream::default(), &Room::new(9));
+        let target = UpstreamTarget::new(
+            settings,
+            &tls,
+            &metrics::Upstream::default(),
+            &ConnectionLimit::new(9),
+        );
         Upstream::new(Arc::new(target.unwrap()), &SendQueue::default())
     }
 
@@ -316,7 +321,7 @@ mod tests {
             let mut settings = UpstreamSettings::new("app", vec![address]);
             change(&mut settings);
             let metrics = metrics::Upstream::default();
-            UpstreamTarget::new(settings, &tls, &metrics, &Room::new(9))
+            UpstreamTarget::new(settings, &tls, &metrics, &ConnectionLimit::new(9))
         };
         assert!(target(&|_| {}).is_ok());
         let unnameable = "https://-app-.internal".parse().unwrap();

@@ -9,7 +9,6 @@ use tokio_rustls::TlsAcceptor;
 use super::idle::IdleConnections;
 use crate::{
     certificate::Rules,
-    forward::Stopping,
     gate::Gate,
     limits::Limits,
     net::send_queue::SendQueue,
@@ -17,6 +16,7 @@ use crate::{
         Recorder, Throttled,
         metrics::{Limit, Metrics},
     },
+    stopping::Stopping,
 };
 
 /// One thread's part of all its connections.

@@ -22,11 +22,11 @@ const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
 const PROTOCOL_ERROR: u32 = 1;
 
-/// The malformed requests of one connection that nobody has told of yet.
+/// Counts the malformed requests of one connection that nobody has told of yet.
 #[derive(Default)]
-pub(super) struct Malformed(AtomicU32);
+pub(super) struct MalformedRequests(AtomicU32);
 
-impl Malformed {
+impl MalformedRequests {
     /// How many there were, since the last call.
     pub(super) fn take(&self) -> u32 {
         // Nearly always there is none, and a load costs less than an exchange.
@@ -44,7 +44,7 @@ pub(super) struct FramesSent<S> {
 }
 
 impl<S> FramesSent<S> {
-    pub(super) fn new(stream: S, malformed: Arc<Malformed>) -> Self {
+    pub(super) fn new(stream: S, malformed: Arc<MalformedRequests>) -> Self {
         let frames = Frames {
             malformed,
             head: [0; RESET],
@@ -58,7 +58,7 @@ impl<S> FramesSent<S> {
 
 /// Where in which frame the next byte stands.
 struct Frames {
-    malformed: Arc<Malformed>,
+    malformed: Arc<MalformedRequests>,
     head: [u8; RESET],
     have: usize,
     /// What is left of the frame behind its head.
@@ -190,7 +190,7 @@ mod tests {
         ];
         let sent = sent.concat();
         for piece in [1, 2, 7, 13, 50, sent.len()] {
-            let malformed = Arc::<Malformed>::default();
+            let malformed = Arc::<MalformedRequests>::default();
             let mut stream = FramesSent::new(tokio::io::sink(), Arc::clone(&malformed));
             for (number, piece) in sent.chunks(piece).enumerate() {
                 if number % 2 == 0 {

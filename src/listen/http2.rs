@@ -20,7 +20,7 @@ use super::{
     context::Worker,
     control::Command,
     ended::Ended,
-    frames_sent::{FramesSent, Malformed},
+    frames_sent::{FramesSent, MalformedRequests},
     service::Requests,
     streams::Streams,
 };
@@ -72,7 +72,7 @@ pub(super) fn serve<S: ClientSocket>(
     let io = Arc::new(IoState::new());
     let streams = Streams::new(&limits, &worker.metrics.limits);
     let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
-    let malformed = Arc::<Malformed>::default();
+    let malformed = Arc::<MalformedRequests>::default();
     let socket = FramesSent::new(socket, Arc::clone(&malformed));
     let client = requests.peer.address();
     let requests = requests.with_streams(Arc::clone(&streams));
@@ -111,7 +111,7 @@ struct Driver<S: ClientSocket> {
     connection: Pin<Box<HyperConnection<S>>>,
     io: Arc<IoState>,
     streams: Arc<Streams>,
-    malformed: Arc<Malformed>,
+    malformed: Arc<MalformedRequests>,
     client: Option<IpAddr>,
     worker: Arc<Worker>,
     limits: Arc<Limits>,

@@ -25,11 +25,10 @@ use crate::{
     answer::Reject,
     body_error::BodyError,
     clean::Peer,
-    forward::{
-        CUT_AFTER, ClientConnection, Downstream, LONGEST_WAIT, StopWatch, Stopping, TunnelHold,
-    },
+    forward::{ClientConnection, Downstream, TunnelHold},
     observe::metrics::Limit,
     response::Recorded,
+    stopping::{CUT_AFTER, LONGEST_WAIT, StopWatch, Stopping},
     timer::{Timer, TimerHome},
 };
 

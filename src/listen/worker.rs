@@ -34,11 +34,12 @@ use super::{
     socket::Accepted,
 };
 use crate::{
-    forward::{Room, Stopping, Tunnels, Upstream},
+    forward::{ConnectionLimit, Tunnels, Upstream},
     gate::Gate,
     net::send_queue::SendQueue,
     observe::{Throttled, metrics::Limit},
     snapshot::Snapshot,
+    stopping::Stopping,
 };
 
 /// Accepted connections that may wait for their worker.
@@ -56,7 +57,7 @@ pub struct WorkerConfig {
     /// TLS on the listener.
     pub tls: Option<TlsAcceptor>,
     /// For connections to apps.
-    pub room: Arc<Room>,
+    pub connection_limit: Arc<ConnectionLimit>,
     /// How long a stop of the gate lets what runs go on.
     pub grace: Duration,
 }
@@ -252,9 +253,9 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
     let sends = SendQueue::default();
     tokio::spawn(sends.clone().run());
     let stopping = Stopping::default();
-    let room = Arc::clone(&config.room);
+    let connection_limit = Arc::clone(&config.connection_limit);
     let worker = Arc::new(worker(config, &tunnels, sends, idle, stopping.clone()));
-    let sweeper = tokio::spawn(sweep(Arc::clone(&worker), room));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&worker), connection_limit));
     let resumer = tokio::spawn(resume_idle(Arc::clone(&worker)));
 
     let drain = Arc::<Drain>::default();
@@ -321,8 +322,8 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, idle: IdleConnections) {
 }
 
 /// Closes idle connections to apps: those that have idled for too long, and where others are wanted, as many of the rest.
-async fn sweep(worker: Arc<Worker>, room: Arc<Room>) {
-    let mut wanted = room.wanted();
+async fn sweep(worker: Arc<Worker>, connection_limit: Arc<ConnectionLimit>) {
+    let mut wanted = connection_limit.wanted();
     let mut ticks = interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

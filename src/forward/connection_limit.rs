@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The interval between two log lines about that.
 const TELL: Duration = Duration::from_secs(10);
 
-/// The connections of the process to apps, as many as there may be.
-pub struct Room {
+/// Bounds the connections of the process to apps.
+pub struct ConnectionLimit {
     most: AtomicUsize,
     open: AtomicUsize,
     freed: Notify,
@@ -35,11 +35,11 @@ pub struct Room {
     told: Throttled,
 }
 
-/// The place of one connection, given back with it.
-pub(super) struct RoomPlace(Arc<Room>);
+/// One connection counts as long as it has this.
+pub(super) struct ConnectionSlot(Arc<ConnectionLimit>);
 
-impl Room {
-    /// For `most` connections.
+impl ConnectionLimit {
+    /// To `most` connections.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: AtomicUsize::new(most),
@@ -56,30 +56,30 @@ impl Room {
         self.most.store(most, Ordering::Relaxed);
     }
 
-    /// Tells how often a place was wanted when there was none: whoever has idle connections closes some.
+    /// Tells how often a slot was wanted when there was none: whoever has idle connections closes some.
     pub fn wanted(&self) -> Wanted {
         let told = self.wanted.subscribe();
         let seen = *told.borrow();
         Wanted { told, seen }
     }
 
-    /// A place for one more. Where there is none, one is waited for, but not for long.
-    pub(super) async fn place(self: &Arc<Self>) -> Option<RoomPlace> {
-        if let Some(place) = self.take() {
-            return Some(place);
+    /// A slot for one more. Where there is none, one is waited for, but not for long.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Option<ConnectionSlot> {
+        if let Some(slot) = self.take() {
+            return Some(slot);
         }
         let _waiting = Waiting::begin(&self.waiting);
         self.wanted.send_modify(|wanted| *wanted += 1);
         let freed = async {
             loop {
                 self.freed.notified().await;
-                if let Some(place) = self.take() {
-                    return place;
+                if let Some(slot) = self.take() {
+                    return slot;
                 }
             }
         };
-        let place = timeout(PATIENCE, freed).await.ok();
-        if place.is_none()
+        let slot = timeout(PATIENCE, freed).await.ok();
+        if slot.is_none()
             && let Some(held_back) = self.told.turn(Instant::now())
         {
             tracing::warn!(
@@ -89,25 +89,25 @@ impl Room {
                  limit (ulimit -n, LimitNOFILE)"
             );
         }
-        place
+        slot
     }
 
-    /// Whether a place is waited for: then no connection idles.
+    /// Whether a slot is waited for: then no connection idles.
     pub(super) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    fn take(self: &Arc<Self>) -> Option<RoomPlace> {
+    fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let most = self.most.load(Ordering::Relaxed);
         let one_more = |open| (open < most).then_some(open + 1);
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| RoomPlace(Arc::clone(self)))
+        taken.is_ok().then(|| ConnectionSlot(Arc::clone(self)))
     }
 }
 
-/// One request that waits for a place.
+/// One request that waits for a slot.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -123,14 +123,14 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Drop for RoomPlace {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         self.0.freed.notify_one();
     }
 }
 
-/// Hears of places that are wanted.
+/// Hears of slots that are wanted.
 pub struct Wanted {
     told: watch::Receiver<usize>,
     seen: usize,
@@ -140,7 +140,7 @@ impl Wanted {
     /// How many more than when this was asked last; waits until there is one.
     pub async fn next(&mut self) -> usize {
         if self.told.changed().await.is_err() {
-            // The room lives as long as the process.
+            // The limit lives as long as the process.
             std::future::pending::<()>().await;
         }
         let before = std::mem::replace(&mut self.seen, *self.told.borrow_and_update());
@@ -154,36 +154,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_are_no_more_than_may_be() {
-        let room = Room::new(2);
-        let first = room.place().await.unwrap();
-        let second = room.place().await.unwrap();
-        assert!(room.place().await.is_none());
+        let limit = ConnectionLimit::new(2);
+        let first = limit.acquire().await.unwrap();
+        let second = limit.acquire().await.unwrap();
+        assert!(limit.acquire().await.is_none());
         drop(first);
-        let third = room.place().await.unwrap();
-        room.adopt(1);
+        let third = limit.acquire().await.unwrap();
+        limit.adopt(1);
         drop(second);
-        assert!(room.place().await.is_none());
+        assert!(limit.acquire().await.is_none());
         drop(third);
-        assert!(room.place().await.is_some());
+        assert!(limit.acquire().await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_is_told_of_and_gets_the_next_place() {
-        let room = Room::new(1);
-        let mut wanted = room.wanted();
-        let place = room.place().await.unwrap();
+    async fn whoever_waits_is_told_of_and_gets_the_next_slot() {
+        let limit = ConnectionLimit::new(1);
+        let mut wanted = limit.wanted();
+        let slot = limit.acquire().await.unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
-                let room = Arc::clone(&room);
-                tokio::spawn(async move { room.place().await.is_some() })
+                let limit = Arc::clone(&limit);
+                tokio::spawn(async move { limit.acquire().await.is_some() })
             })
             .collect();
         assert_eq!(wanted.next().await, 2);
-        assert!(room.is_wanted());
-        drop(place);
+        assert!(limit.is_wanted());
+        drop(slot);
         for waiting in waiting {
             assert!(waiting.await.unwrap());
         }
-        assert!(!room.is_wanted());
+        assert!(!limit.is_wanted());
     }
 }
