@@ -3,7 +3,10 @@
 //! The request comes from a server, without cookies, from any address. Only the signature of its token counts. The gate does not look
 //! up whether the session is known here, and does not say so: what the token names is ended in every copy.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{
     HeaderValue, Response, StatusCode,
@@ -12,7 +15,7 @@ use http::{
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{task::JoinError, time::timeout};
 use url::form_urlencoded;
 
 use crate::{
@@ -57,21 +60,14 @@ pub(super) async fn serve(
         known: None,
     };
     let accepted = match judge(snapshot, provider.as_ref(), &token, &client).await {
-        Ok(logout) => accept(snapshot, provider.as_ref(), logout).await,
+        Ok(logout) => {
+            let name = &provider.profile().name;
+            accept(snapshot, name, logout, &client, record).await
+        }
         Err(refused) => Err(refused),
     };
     Ok(match accepted {
-        Ok(ended) => {
-            let name = provider.profile().name.as_str();
-            let revoked = Entry {
-                provider: Some(name.into()),
-                credential: Some("provider"),
-                object: Some(ended.into()),
-                ..Entry::of(Event::Revocation)
-            };
-            snapshot.audit.record(&revoked.with_request(record));
-            reply::empty(StatusCode::OK)
-        }
+        Ok(()) => reply::empty(StatusCode::OK),
         Err(refused) => {
             record.detail = Some(refused.to_string());
             match refused {
@@ -80,7 +76,7 @@ pub(super) async fn serve(
                     refusal(StatusCode::BAD_REQUEST, "invalid_request")
                 }
                 // The token may be good: what to judge it by cannot be had now.
-                Refused::Token(_) => later(StatusCode::SERVICE_UNAVAILABLE),
+                Refused::Token(_) | Refused::Lost(_) => later(StatusCode::SERVICE_UNAVAILABLE),
             }
         }
     })
@@ -93,6 +89,8 @@ enum Refused {
     TooMany(Duration),
     #[error(transparent)]
     Token(#[from] ProviderError),
+    #[error("what it asks for was lost: {0}")]
+    Lost(#[from] JoinError),
 }
 
 /// What the token says. Anybody can bring one. A good one costs nothing; one that is not counts, and so does one for which the provider
@@ -104,18 +102,14 @@ async fn judge(
     client: &LoginClient,
 ) -> Result<Logout, Refused> {
     let now = clock::now();
-    let admit = || {
-        let admitted = snapshot.logins.admit_logout(client, Instant::now());
-        admitted.map_err(Refused::TooMany)
-    };
     match provider.logout_token_at_hand(token, now) {
         Some(Ok(logout)) => Ok(logout),
         Some(Err(error)) => {
-            admit()?;
+            admit(snapshot, client)?;
             Err(error.into())
         }
         None => {
-            admit()?;
+            admit(snapshot, client)?;
             let logout = provider.logout_token(token, now).await?;
             snapshot.logins.give_back_logout(client);
             Ok(logout)
@@ -123,38 +117,62 @@ async fn judge(
     }
 }
 
-/// Ends what the token names; says what that is.
+fn admit(snapshot: &Snapshot, client: &LoginClient) -> Result<(), Refused> {
+    let admitted = snapshot.logins.admit_logout(client, Instant::now());
+    admitted.map_err(Refused::TooMany)
+}
+
+/// Ends what the token names, unless it has come before. That counts, too: each time costs a look into the store.
 async fn accept(
     snapshot: &Snapshot,
-    provider: &dyn Provider,
+    name: &str,
     logout: Logout,
-) -> Result<String, Refused> {
-    if !snapshot.logins.is_first(&logout).await {
-        return Err(ProviderError::from(LogoutTokenError::Replayed).into());
+    client: &LoginClient,
+    record: &Record,
+) -> Result<(), Refused> {
+    let (targets, ended) = what_ends(name, &logout.claim);
+    let not_before = logout.not_before;
+    let revocations = Arc::clone(&snapshot.sessions.revocations);
+    let audit = snapshot.audit.clone();
+    let entry = Entry {
+        provider: Some(name.to_owned().into()),
+        credential: Some("provider"),
+        object: Some(ended.into()),
+        client: record.client,
+        request_id: Some(record.request_id().into_owned().into()),
+        ..Entry::of(Event::Revocation)
+    };
+    let end = move || {
+        for target in targets.into_iter().flatten() {
+            revocations.revoke(Revocation { target, not_before });
+        }
+        audit.record(&entry);
+    };
+    if snapshot.logins.hear(logout, end).await? {
+        return Ok(());
     }
-    let name = &provider.profile().name;
-    let (target, unnamed, ended) = match logout.claim {
+    admit(snapshot, client)?;
+    Err(ProviderError::from(LogoutTokenError::Replayed).into())
+}
+
+/// What a token ends, and how the trail says it.
+fn what_ends(name: &str, claim: &LogoutClaim) -> ([Option<Target>; 2], String) {
+    match claim {
         LogoutClaim::Session { sid, sub } => {
-            let unnamed = sub.map(|sub| Target::unnamed_provider_session(name, &sub));
-            let ended = format!("sid {sid}");
-            (Target::provider_session(name, &sid), unnamed, ended)
+            let unnamed = sub.as_ref();
+            let unnamed = unnamed.map(|sub| Target::unnamed_provider_session(name, sub));
+            let targets = [Some(Target::provider_session(name, sid)), unnamed];
+            (targets, format!("sid {sid}"))
         }
         LogoutClaim::User { sub, is_subject } => {
-            let target = if is_subject {
-                Target::user(name, &sub)
+            let target = if *is_subject {
+                Target::user(name, sub)
             } else {
-                Target::token_subject(name, &sub)
+                Target::token_subject(name, sub)
             };
-            (target, None, format!("{name}:{sub}"))
+            ([Some(target), None], format!("{name}:{sub}"))
         }
-    };
-    for target in [Some(target), unnamed].into_iter().flatten() {
-        snapshot.sessions.revocations.revoke(Revocation {
-            target,
-            not_before: logout.not_before,
-        });
     }
-    Ok(ended)
 }
 
 fn is_form(kind: &[u8]) -> bool {

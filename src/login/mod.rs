@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{task::JoinError, time::timeout};
 use url::Url;
 
 use self::{
@@ -69,20 +69,21 @@ pub struct Logins {
 pub struct LoginState {
     redemptions: Redemptions,
     throttle: Arc<Throttle>,
-    /// Of front-channel logouts. Apart: pages of other sites may cause these, and must not spend what logins need.
-    logouts: Throttle,
+    /// Of what says that somebody has signed out at a provider. Apart: pages of other sites may cause front-channel logouts, and must not
+    /// spend what logins need.
+    logout_throttle: Throttle,
     heard_logouts: HeardLogouts,
     tally: Tally<5>,
 }
 
 impl LoginState {
-    /// Nothing has happened yet. Logout tokens that have come are in `logouts`.
-    pub fn new(logouts: Arc<dyn kv::Store>) -> Self {
+    /// Nothing has happened yet. Logout tokens that have come are in `store`.
+    pub fn new(store: Arc<dyn kv::Store>) -> Self {
         Self {
             redemptions: Redemptions::new(),
             throttle: Arc::new(Throttle::default()),
-            logouts: Throttle::default(),
-            heard_logouts: HeardLogouts::new(logouts),
+            logout_throttle: Throttle::default(),
+            heard_logouts: HeardLogouts::new(store),
             tally: Tally::new(Finished::OUTCOMES),
         }
     }
@@ -226,12 +227,28 @@ impl Logins {
     /// # Errors
     /// How long until it may again.
     pub fn admit_logout(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
-        self.state.logouts.take(client, arrived)
+        self.state.logout_throttle.take(client, arrived)
     }
 
-    /// Whether the provider has not told of `logout` before, to this replica or another.
-    pub async fn is_first(&self, logout: &Logout) -> bool {
-        self.state.heard_logouts.is_first(logout).await
+    /// Runs `end` where the provider has not told of `logout` before, to this replica or another. Whether it has not. It goes on when
+    /// whoever waits for it has gone: one that is remembered as heard is refused when it comes again, so it must have been acted on.
+    ///
+    /// # Errors
+    /// When the process does not get to it.
+    pub async fn hear(
+        &self,
+        logout: Logout,
+        end: impl FnOnce() + Send + 'static,
+    ) -> Result<bool, JoinError> {
+        let state = Arc::clone(&self.state);
+        let heard = tokio::spawn(async move {
+            let is_first = state.heard_logouts.is_first(&logout).await;
+            if is_first {
+                end();
+            }
+            is_first
+        });
+        heard.await
     }
 
     /// Who has signed in here before, by the cookie that says so.
@@ -247,7 +264,7 @@ impl Logins {
 
     /// Gives back what [`admit_logout`](Self::admit_logout) took from a provider that had something to say.
     pub fn give_back_logout(&self, client: &LoginClient) {
-        self.state.logouts.give_back(client);
+        self.state.logout_throttle.give_back(client);
     }
 
     /// Sends a browser to `provider`. `browser` is its login cookie's value, where it has one.

@@ -256,7 +256,7 @@ impl Bucket {
     }
 }
 
-/// What one client address may try that leads nowhere: logins, and tokens that there are not. A browser that restores twenty
+/// What one client address may try that leads nowhere: logins, and tokens that do not exist. A browser that restores twenty
 /// tabs begins twenty logins before it has a cookie, and nineteen of them anew: 39. And 42 lets an application call 1,200
 /// times an hour: a login that leads nowhere causes one call, so that one address causes no more than 600 an hour, half of
 /// that; and nobody who was stopped waits long.

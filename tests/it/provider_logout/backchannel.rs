@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{signed_in, status};
 use crate::{
@@ -183,16 +184,16 @@ async fn bad_tokens_keep_no_good_one_from_being_heard() {
     let (house, _upstream, provider) =
         standard_with(|plan| plan.top("trusted_proxies = [\"127.0.0.1\"]")).await;
     let ada = signed_in(&house, &provider, "ada", "s-1").await;
-    let held_up = async |form: &str| {
+    let held_up = async |address: &str, form: &str| {
         for _ in 0..200 {
-            match tell_from(&house, "203.0.113.7", form).await.status {
+            match tell_from(&house, address, form).await.status {
                 StatusCode::BAD_REQUEST => {}
                 other => return other,
             }
         }
         panic!("nobody is held up");
     };
-    let refused = held_up("logout_token=a.b.c").await;
+    let refused = held_up("203.0.113.7", "logout_token=a.b.c").await;
     assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
     // Nor is the provider called for others.
     let unknown = token(&provider, &json!({ "sub": "ada" }), Signing::UnknownKid);
@@ -206,6 +207,32 @@ async fn bad_tokens_keep_no_good_one_from_being_heard() {
     let reply = tell_from(&house, "203.0.113.7", &format!("logout_token={good}")).await;
     assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+
+    // One that has come before is good no more, and counts like others.
+    let form = format!("logout_token={good}");
+    let refused = held_up("203.0.113.8", &form).await;
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// A provider that waits no longer, while Redis is slow, tells again: by then the token counts no more, so it has to have counted.
+#[tokio::test]
+async fn a_logout_token_that_is_heard_is_acted_on_when_nobody_waits_for_it() {
+    let redis = RedisServer::start().await;
+    let (house, _upstream, provider) =
+        standard_with(|plan| plan.session(&format!("shared = \"{}\"", redis.url()))).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    // From here on Redis knows the script, and does at once what it is told.
+    let other = token(&provider, &json!({ "sub": "bob" }), Signing::First);
+    let reply = tell(&house, &format!("logout_token={other}")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let all = token(&provider, &json!({ "sub": "ada" }), Signing::First);
+    let form = format!("logout_token={all}");
+    redis.ask(&["CLIENT", "PAUSE", "800", "WRITE"]).await;
+    let impatient = timeout(Duration::from_millis(300), tell(&house, &form)).await;
+    assert!(impatient.is_err(), "Redis is slow");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let again = tell(&house, &form).await.status;
+    assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED, "{again}");
 }
 
 /// A logout token knows a user by `sub` alone, also where another claim is the subject here.
