@@ -226,6 +226,38 @@ async fn what_counts_no_more_for_a_shorter_lifetime_stays_revoked_for_a_longer_o
     }
 }
 
+/// What counts no more takes nobody's room: what is admitted by what counts is told.
+#[tokio::test]
+async fn aged_logouts_take_no_room() {
+    let server = RedisServer::start().await;
+    let address = at(&[&server], Topology::Single);
+    let (_store, revocations) = replica_with(&address, small()).await;
+    let (_other, elsewhere) = replica(&address).await;
+    assert_eq!(revocations.revoke_unsigned(frame("s-1")), Ok(()));
+    let carol = session("carol", "s-1", 60);
+    wait_until("it is told", || elsewhere.has_revoked(&carol)).await;
+    // Beside it there is no more room, and the others have just aged.
+    let lifetime = LIFETIMES.lifetime.as_secs();
+    let aged = clock::now().0 - lifetime - lifetime / 32;
+    let script = "for one = 1, 549 do \
+                  local member = 'p' .. string.rep('x', 8) .. struct.pack('>I8I8', one, ARGV[1]) \
+                  redis.call('ZADD', KEYS[1], string.format('%.0f', ARGV[1] * 1000), member) end";
+    let [key] = &server.keys("*:revocations:unauthenticated").await[..] else {
+        panic!("one set");
+    };
+    let aged = aged.to_string();
+    server.ask(&["EVAL", script, "1", key, &aged]).await;
+    assert_eq!(counts(&server).await, [0, 550]);
+
+    assert_eq!(revocations.revoke_unsigned(frame("s-2")), Ok(()));
+    let dave = session("dave", "s-2", 60);
+    wait_until("it is told, too", || elsewhere.has_revoked(&dave)).await;
+    // The oldest, and one in their place.
+    assert_eq!(counts(&server).await, [0, 550 - 6 + 1 + 1]);
+    let eve = session("eve", "s-3", 60);
+    assert!(!elsewhere.has_revoked(&eve), "nobody else's session ends");
+}
+
 /// Bytes that the server has sent.
 async fn sent(server: &RedisServer) -> u64 {
     let stats = server.ask(&["INFO", "stats"]).await;

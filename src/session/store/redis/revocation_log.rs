@@ -57,7 +57,7 @@ pub(super) struct RevocationLog {
 }
 
 /// What a set lets go of.
-struct Terms {
+struct Retention {
     /// How many there may be.
     most: u64,
     /// What a revocation begins with that takes the place of the oldest beyond that; none where those stay.
@@ -93,7 +93,7 @@ impl RevocationLog {
     }
 
     async fn send_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        let Terms { most, beyond, aged } = self.terms();
+        let Retention { most, beyond, aged } = self.retention();
         let message = match self.kind {
             Kind::Vouched | Kind::Grants => Message::Revoked(*revocation),
             Kind::Unsigned => Message::RevokedUnsigned(*revocation),
@@ -138,7 +138,7 @@ impl RevocationLog {
         Ok(())
     }
 
-    fn terms(&self) -> Terms {
+    fn retention(&self) -> Retention {
         let capacity = self.revocations.capacity();
         let (most, beyond, aged) = match self.kind {
             Kind::Vouched => (capacity.authenticated, Some(EVERYBODY), Some(EVERYBODY)),
@@ -146,7 +146,7 @@ impl RevocationLog {
             // No access token lasts longer, whatever is configured.
             Kind::Grants => (capacity.grants, Some(ACCESS_TOKENS), None),
         };
-        Terms { most, beyond, aged }
+        Retention { most, beyond, aged }
     }
 
     /// Tells again what is known here and is not among `there`, many at once and apart from the queue: what is new does

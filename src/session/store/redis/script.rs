@@ -144,7 +144,7 @@ return 1
 /// those of the replicas need not agree, and goes on where a failover finds a clock that is behind. The oldest go with
 /// every session (or access token) of before, as far back as their replicas' clocks and this one say. So it is, too, where they count
 /// no more for this replica: by another `lifetime`, before or later, one of those sessions may last longer. They are let go of many
-/// at a time, so that few are put in their place.
+/// at a time, so that few are put in their place: some time after they count no more, or as soon as they take the room of others.
 pub(super) static REVOKE: Known = known!(
     r"
 local whole = function(number) return string.format('%.0f', number) end
@@ -152,7 +152,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local number = math.max(now, newest[2] and tonumber(newest[2]) + 1 or 0)
-local drop = function(count, first)
+local drop = function(count, kind)
     local last = 0
     for _, old in ipairs(redis.call('ZRANGE', KEYS[1], 0, count - 1)) do
         if string.len(old) == 25 then
@@ -160,9 +160,9 @@ local drop = function(count, first)
         end
     end
     redis.call('ZREMRANGEBYRANK', KEYS[1], 0, count - 1)
-    if first ~= '' then
+    if kind ~= '' then
         last = math.min(last, tonumber(time[1]))
-        local all = first .. string.rep('\0', 16) .. struct.pack('>I8', last)
+        local all = kind .. string.rep('\0', 16) .. struct.pack('>I8', last)
         redis.call('ZADD', KEYS[1], 'NX', whole(number), all)
         redis.call('PUBLISH', ARGV[4], 'r' .. all)
         number = number + 1
@@ -170,13 +170,16 @@ local drop = function(count, first)
 end
 local batch = tonumber(ARGV[7])
 local counts = tonumber(ARGV[2])
+local is_full = function() return redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) end
 local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-if oldest[2] and tonumber(oldest[2]) < now - counts * 17 / 16 then
+if oldest[2] and tonumber(oldest[2]) < now - counts then
     local aged = redis.call('ZCOUNT', KEYS[1], '-inf', whole(now - counts))
-    drop(math.min(aged, batch), ARGV[9])
+    if tonumber(oldest[2]) < now - counts * 17 / 16 or (aged >= batch and is_full()) then
+        drop(math.min(aged, batch), ARGV[9])
+    end
 end
 local outcome = 1
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) then
+if is_full() then
     if ARGV[8] == '' then
         return 0
     end
