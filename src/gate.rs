@@ -621,9 +621,11 @@ fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics)
             ErrorKind::InvalidData | ErrorKind::UnexpectedEof => BadGateway::Handshake,
             _ => BadGateway::Unreachable,
         }),
+        ForwardError::Broken(error) if error.kind() == ErrorKind::InvalidInput => {
+            Reject::BadRequest("its address is none that HTTP/2 can name".into())
+        }
         ForwardError::Broken(error) => Reject::BadGateway(match error.kind() {
             ErrorKind::InvalidData => BadGateway::Malformed,
-            ErrorKind::InvalidInput => BadGateway::NotForHttp2,
             _ => BadGateway::Closed,
         }),
         ForwardError::UnaskedUpgrade => Reject::BadGateway(BadGateway::Switched),

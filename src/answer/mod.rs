@@ -151,12 +151,10 @@ pub enum BadGateway {
     Handshake,
     /// The app closes the connection without an answer.
     Closed,
-    /// What it sends is no HTTP.
+    /// What it sends is no HTTP, or not the HTTP that is spoken with it.
     Malformed,
     /// It switches to a protocol that nobody asked for.
     Switched,
-    /// HTTP/2 cannot carry the request's address.
-    NotForHttp2,
 }
 
 /// What a program without a credential can send.

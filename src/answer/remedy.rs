@@ -81,12 +81,11 @@ impl BadGateway {
                 "the app closed the connection without an answer: see its own log, and whether it ends or restarts"
             }
             Self::Malformed => {
-                "the app's answer is no HTTP that can be passed on: mend what the detail says, or see what listens at upstream"
+                "the app's answer is no HTTP that can be passed on: mend what the detail says, or see what listens at upstream; where its table has http2 = true, see that it speaks HTTP/2"
             }
             Self::Switched => {
                 "see that the app answers 101 only to requests that ask for it, and names the protocol that they offer"
             }
-            Self::NotForHttp2 => "take http2 = true out of the upstream's table",
         }
     }
 }

@@ -9,7 +9,12 @@ mod names;
 pub mod original;
 mod request_id;
 
-use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    marker::PhantomData,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{
@@ -405,20 +410,29 @@ fn settle_host(
     Ok(named)
 }
 
-/// Whether `text` is made as an authority is.
+/// Whether `text` is made as an authority is: a name, or an IPv6 address in brackets; and a port perhaps. Nobody's user is in it.
 pub(crate) fn is_authority(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 255 + 6
-        && text.bytes().all(|byte| IN_AUTHORITY[usize::from(byte)])
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    let port = if let Some((address, port)) = bracketed {
+        address.parse::<Ipv6Addr>().is_ok().then_some(port)
+    } else {
+        let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        let is_name = !name.is_empty() && name.bytes().all(|byte| IN_NAME[usize::from(byte)]);
+        is_name.then_some(port)
+    };
+    let is_port = |port: &str| match port.strip_prefix(':') {
+        Some(number) => number.bytes().all(|byte| byte.is_ascii_digit()),
+        None => port.is_empty(),
+    };
+    text.len() <= 255 + 6 && port.is_some_and(is_port)
 }
 
-/// Which bytes an authority may have.
-static IN_AUTHORITY: [bool; 256] = {
+/// Which bytes a host's name may have.
+static IN_NAME: [bool; 256] = {
     let mut bytes = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        bytes[byte as usize] =
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         byte += 1;
     }
     bytes
@@ -479,4 +493,41 @@ fn settle_path(head: &mut Parts) -> Result<(Option<String>, Option<String>), Cow
     };
     head.uri = target.map(Uri::from).ok_or("the path is malformed")?;
     Ok((deep, written))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::uri::Authority;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for good in [
+            "a",
+            "a.b-c_d",
+            "a:80",
+            "a:",
+            "1.2.3.4:5",
+            "[::1]",
+            "[::1]:80",
+            "[::ffff:1.2.3.4]:",
+        ] {
+            assert!(is_authority(good), "{good}");
+        }
+        for bad in [
+            "", ":", ":80", "a:b", "a:b:c", "a:1:2", "::1", "[::1", "::1]", "[]", "[a]", "[::1]a",
+            "[::1]:b", "[[::1]]", "a[::1]", "a@b", "a/b", "a b", "\u{e9}",
+        ] {
+            assert!(!is_authority(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_authority_can_be_sent_over_http2(text in r"[a-f0-9:.\[\]_-]{1,12}|\[[0-9:]{2,9}\](:[0-9]*)?") {
+            prop_assert!(!is_authority(&text) || Authority::try_from(text.as_str()).is_ok());
+        }
+    }
 }

@@ -5,7 +5,6 @@
 //! answer logs in nobody: the request brought no such credentials, or it is on its own connection already.
 
 use std::{
-    io,
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, ready},
@@ -162,7 +161,8 @@ pub(super) async fn exchange(
                         if let Some(broken) = broken {
                             return Err(ForwardError::Incomplete(broken));
                         }
-                        let error = ForwardError::Broken(io::Error::other(error.into_error()));
+                        let error =
+                            ForwardError::Broken(http2_connection::broken(error.into_error()));
                         let may_repeat = unsent.is_some() || head.is_repeatable;
                         body = unsent;
                         if !may_repeat {
@@ -270,7 +270,7 @@ impl HttpBody for Http2Body {
             Some(Err(error)) => {
                 this.pool.backend.failed();
                 this.body = None;
-                Some(Err(BodyError::Upstream(io::Error::other(error))))
+                Some(Err(BodyError::Upstream(http2_connection::broken(error))))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {

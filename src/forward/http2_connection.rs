@@ -1,6 +1,7 @@
 //! One HTTP/2 connection to an app (RFC 9113), through hyper.
 
 use std::{
+    error::Error as _,
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -89,5 +90,17 @@ pub(super) async fn handshake(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     let handshake = builder.handshake(TokioIo::new(stream)).await;
-    handshake.map_err(io::Error::other)
+    handshake.map_err(broken)
+}
+
+/// What ended a connection: `InvalidData` where what the app sent is no HTTP/2.
+pub(super) fn broken(error: hyper::Error) -> io::Error {
+    let http2 = error.source();
+    let http2 = http2.and_then(|source| source.downcast_ref::<h2::Error>());
+    let kind = match http2 {
+        Some(error) if error.is_library() => io::ErrorKind::InvalidData,
+        Some(error) => error.get_io().map_or(io::ErrorKind::Other, io::Error::kind),
+        None => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }

@@ -83,6 +83,7 @@ impl RequestHead<'_> {
         let mut headers = self.head.headers.clone();
         let host = headers
             .remove(HOST)
+            .filter(|host| !host.is_empty())
             .unwrap_or(HeaderValue::from_static("localhost"));
         let cookies = own.cookies.foreign(&headers, own.only);
         http2::strip_framing(&mut headers);

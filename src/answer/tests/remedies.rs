@@ -12,9 +12,9 @@ fn an_app_that_was_reached_is_not_looked_for() {
         (BadGateway::Unreachable, "runs and listens"),
         (BadGateway::Handshake, "TLS"),
         (BadGateway::Closed, "without an answer"),
-        (BadGateway::Malformed, "no HTTP"),
+        (BadGateway::Malformed, "no HTTP that"),
+        (BadGateway::Malformed, "http2 = true"),
         (BadGateway::Switched, "101"),
-        (BadGateway::NotForHttp2, "http2"),
     ] {
         let remedy = remedy(Reject::BadGateway(why));
         assert!(remedy.contains(word), "{remedy}");

@@ -13,11 +13,12 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Notify,
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{
     House, h2, raw,
@@ -238,6 +239,43 @@ async fn a_unary_call_passes_with_its_trailers() {
     // A client of HTTP/1.1 gets the same.
     let reply = house.browser().get("/plain").await;
     assert!(reply.text().contains("/plain\n0\n"), "{}", reply.text());
+}
+
+/// An app that answers in HTTP/1.1 is there, and needs no looking for.
+#[tokio::test]
+async fn an_app_that_does_not_speak_http2_is_told_of() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let _app = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                let _ = stream.read(&mut [0; 1024]).await;
+            });
+        }
+    }));
+    let house = house(&format!("http://{address}"), "").await;
+    let reply = house.browser().get("/plain").await;
+    assert_eq!(reply.status, StatusCode::BAD_GATEWAY);
+    let line = house.access_line("/plain").await;
+    let remedy = line["remedy"].as_str().unwrap_or_default();
+    assert!(remedy.contains("see that it speaks HTTP/2"), "{line}");
+}
+
+/// What no host is called is the client's mistake. A client of HTTP/1.0 need not name one.
+#[tokio::test]
+async fn an_app_hears_of_hosts_that_http2_can_name() {
+    let app = App::start(None).await;
+    let house = house(&format!("http://{}", app.address), "").await;
+    for host in ["a:b:c", "a:b", "[::1", "::1", ":80"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw::exchange(&house, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{host} {answer}");
+    }
+    let answer = raw::exchange(&house, b"GET / HTTP/1.0\r\n\r\n").await;
+    assert!(answer.contains("http://localhost/"), "{answer}");
 }
 
 /// What logs in a connection would log in everybody who shares it.
