@@ -250,7 +250,11 @@ impl Gate {
             let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
                 (Err(Deny::NotSignedIn), Visitor::Unavailable(unavailable)) => {
-                    return Err(Reject::Unavailable(unavailable.clone()));
+                    let reject = Reject::Unavailable {
+                        unavailable: unavailable.clone(),
+                        return_to: Some(self.return_address(&request)),
+                    };
+                    return Err(reject.or_too_long(request.audience));
                 }
                 (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
@@ -477,16 +481,7 @@ impl Gate {
     }
 
     fn reject(&self, deny: Deny, route: &Route, request: &CleanRequest) -> Reject {
-        let return_to = || {
-            answer::return_address(
-                request.audience,
-                &request.head.headers,
-                &request.forwarding.seen().host,
-                request.target(),
-                &self.snapshot.site,
-            )
-        };
-        let reject = Reject::of(deny, route, return_to);
+        let reject = Reject::of(deny, route, || self.return_address(request));
         if request.audience != Audience::Program && route.takes_sessions() {
             return reject.or_too_long(request.audience);
         }
@@ -497,6 +492,17 @@ impl Gate {
         reject.for_program(
             takes_tokens,
             answer::unread(headers, request.target(), schemes),
+        )
+    }
+
+    /// Where whoever has to sign in comes back to.
+    fn return_address(&self, request: &CleanRequest) -> String {
+        answer::return_address(
+            request.audience,
+            &request.head.headers,
+            &request.forwarding.seen().host,
+            request.target(),
+            &self.snapshot.site,
         )
     }
 
@@ -604,7 +610,7 @@ fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics)
         },
         ForwardError::Incomplete(BodyError::TooSlow(limit)) => {
             metrics.limits.hit(*limit);
-            Reject::RequestTimeout
+            Reject::RequestTimeout(Some(*limit))
         }
         ForwardError::Incomplete(BodyError::ClientGone(_)) => Reject::ClientGone,
         ForwardError::BodyTooLarge | ForwardError::Incomplete(BodyError::TooLarge) => {

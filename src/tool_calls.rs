@@ -33,7 +33,7 @@ pub async fn check(
                 "its body is malformed, or was not sent to its end".into(),
             ));
         }
-        Err(_) => return Err(Reject::RequestTimeout),
+        Err(_) => return Err(Reject::RequestTimeout(None)),
     };
     let called = Called {
         method: &request.head.method,
@@ -47,5 +47,5 @@ pub async fn check(
 
 /// Bytes of a request whose route has rules for tools.
 const LARGEST: usize = 1024 * 1024;
-/// How long such a request may take to come.
+/// How long such a request may take to come. The log says it, too.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -77,7 +77,7 @@ impl Reject {
                 "This request cannot be served",
                 format!("This request was refused: {sentence}."),
             ),
-            Self::RequestTimeout => request_timeout(),
+            Self::RequestTimeout(_) => request_timeout(),
             Self::ClientGone => client_gone(),
             Self::NotFound => {
                 Explanation::not_found("Nothing here", "There is no page at this address.")
@@ -98,7 +98,7 @@ impl Reject {
             ),
             Self::StaleForm => stale_form(),
             Self::SessionTooLarge => session_too_large(),
-            Self::Unavailable(_) => session_unavailable(),
+            Self::Unavailable { .. } => session_unavailable(),
             Self::Credential(refused) => explain_credential(refused),
             Self::NotKept(_) | Self::NotAudited(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
@@ -145,16 +145,20 @@ impl Reject {
             Self::NotExchanged(NotExchanged::NotKept(provider)) => {
                 vec![Link::beside("Sign in again", site.start(provider, "/"))]
             }
-            Self::Unavailable(Unavailable::Provider)
-                if audience == Audience::Navigation && site.only_provider().is_none() =>
-            {
+            Self::Unavailable {
+                unavailable: Unavailable::Provider,
+                return_to,
+            } if audience == Audience::Navigation && site.only_provider().is_none() => {
                 vec![
                     Link::new("Try again", String::new()),
-                    Link::new("Sign in another way", site.sign_in("/")),
+                    Link::new(
+                        "Sign in another way",
+                        site.sign_in(return_to.as_deref().unwrap_or("/")),
+                    ),
                 ]
             }
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
-            Self::Unavailable(_)
+            Self::Unavailable { .. }
             | Self::NotKept(_)
             | Self::NotAudited(_)
             | Self::BadGateway(_)

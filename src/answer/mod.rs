@@ -35,7 +35,7 @@ use crate::{
     decide::{Barred, Deny, Insufficient, RouteDenial},
     kv,
     login::LoginError,
-    observe::{Verdict, audit::NotWritten},
+    observe::{Verdict, audit::NotWritten, metrics::Limit},
     rate_limit::Exceeded,
     route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
@@ -110,8 +110,13 @@ pub enum Reject {
     StaleForm,
     /// The session does not fit into cookies.
     SessionTooLarge,
-    /// Whether somebody is signed in cannot be found out now.
-    Unavailable(Unavailable),
+    /// Whether somebody is signed in cannot be found out now. `return_to` is path and query asked for; none where nobody is led to the login.
+    Unavailable {
+        /// Why.
+        unavailable: Unavailable,
+        /// Path and query of the request, for the way back from another login.
+        return_to: Option<String>,
+    },
     /// A credential came that proves nobody.
     Credential(Refused),
     /// Whoever signs in cannot be kept signed in now.
@@ -122,8 +127,8 @@ pub enum Reject {
     TooManyRequests,
     /// A limit of the route is used up.
     Limited(Box<Exceeded>),
-    /// The client did not send its body in time.
-    RequestTimeout,
+    /// The client did not send its body in time: within a limit that the operator sets, or what a route with `tools` waits.
+    RequestTimeout(Option<Limit>),
     /// The client went away before it had sent all of its request. Nobody reads the answer.
     ClientGone,
     /// The request's body is longer than its upstream takes.
@@ -210,7 +215,10 @@ impl From<kv::Error> for Reject {
 
 impl From<Unavailable> for Reject {
     fn from(unavailable: Unavailable) -> Self {
-        Self::Unavailable(unavailable)
+        Self::Unavailable {
+            unavailable,
+            return_to: None,
+        }
     }
 }
 
@@ -330,6 +338,10 @@ impl Reject {
             } if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN => {
                 Self::AddressTooLong
             }
+            Self::Unavailable {
+                unavailable,
+                return_to: Some(return_to),
+            } if return_to.len() > LONGEST_RETURN => unavailable.into(),
             other => other,
         }
     }
@@ -372,7 +384,7 @@ impl Reject {
             | Self::Elsewhere(_)
             | Self::NotExchanged(_) => Verdict::Forbidden,
             Self::Misdirected => Verdict::Misdirected,
-            Self::BadRequest(_) | Self::RequestTimeout | Self::ContentTooLarge => {
+            Self::BadRequest(_) | Self::RequestTimeout(_) | Self::ContentTooLarge => {
                 Verdict::BadRequest
             }
             Self::ClientGone => Verdict::ClientGone,
@@ -383,7 +395,7 @@ impl Reject {
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
             Self::Credential(Refused::Invalid(_)) => Verdict::InvalidCredential,
-            Self::Unavailable(_)
+            Self::Unavailable { .. }
             | Self::NotKept(_)
             | Self::NotAudited(_)
             | Self::NoRoom
@@ -430,9 +442,12 @@ impl Reject {
             Self::Misdirected => {
                 Some("the host is neither public_url's nor any route's".to_owned())
             }
+            Self::RequestTimeout(None) => Some(
+                "the body of a request to a route with tools did not come within 30 s".to_owned(),
+            ),
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),
-            Self::Unavailable(unavailable) => Some(unavailable.to_string()),
+            Self::Unavailable { unavailable, .. } => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
             Self::NotExchanged(why) => Some(format!("token_exchange: {why}")),
             Self::NotAudited(error) => Some(error.to_string()),

@@ -23,7 +23,7 @@ impl Reject {
             Self::SessionTooLarge => {
                 "set session.store to \"memory\" or Redis, or ask the provider for fewer claims"
             }
-            Self::Unavailable(_) | Self::NotKept(_) => {
+            Self::Unavailable { .. } | Self::NotKept(_) => {
                 "see that the session store and the provider can be reached; /ready on admin_listen names what is missing"
             }
             Self::NotAudited(_) => {
@@ -35,7 +35,7 @@ impl Reject {
             Self::Credential(Refused::Invalid(_)) => {
                 "whoever sent it needs one that is good here; the detail says what is wrong with this one"
             }
-            Self::RequestTimeout => SLOW_UPLOAD,
+            Self::RequestTimeout(Some(_)) => SLOW_UPLOAD,
             Self::StaleForm => {
                 "if it happens to everybody, see that public_url is the address that browsers use, and that a proxy passes Origin on"
             }
@@ -62,6 +62,7 @@ impl Reject {
             | Self::Credential(_)
             | Self::AddressTooLong
             | Self::BadRequest(_)
+            | Self::RequestTimeout(None)
             | Self::ClientGone
             | Self::NotFound
             | Self::NoSuchToken

@@ -158,7 +158,7 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
         headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
     }
     // A person waits before this page for what a moment mends; it was asked for without doing anything.
-    if audience == Audience::Navigation && matches!(reject, Reject::Unavailable(_)) {
+    if audience == Audience::Navigation && matches!(reject, Reject::Unavailable { .. }) {
         headers.insert(REFRESH, HeaderValue::from_static(RETRY_SECONDS));
     }
 }

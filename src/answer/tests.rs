@@ -83,7 +83,7 @@ fn every_reject() -> Vec<Reject> {
         barred("ada"),
         Reject::Forbidden("secret rule"),
         Reject::BadRequest("the path has a dot segment".into()),
-        Reject::RequestTimeout,
+        Reject::RequestTimeout(None),
         Reject::ClientGone,
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),

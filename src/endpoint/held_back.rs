@@ -231,7 +231,10 @@ async fn find_out(
             }
             Err(deny) => {
                 return Err(match (&deny, visitor.unavailable()) {
-                    (Deny::NotSignedIn, Some(unavailable)) => unavailable.clone().into(),
+                    (Deny::NotSignedIn, Some(unavailable)) => Reject::Unavailable {
+                        unavailable: unavailable.clone(),
+                        return_to: Some(return_to),
+                    },
                     _ => Reject::of(deny, route, || return_to),
                 });
             }
@@ -239,7 +242,10 @@ async fn find_out(
     }
     if !narrowing.is_empty() {
         if let Some(unavailable) = visitor.unavailable() {
-            return Err(unavailable.clone().into());
+            return Err(Reject::Unavailable {
+                unavailable: unavailable.clone(),
+                return_to: Some(return_to),
+            });
         }
         narrow(snapshot, narrowing, who, return_to)?;
     }

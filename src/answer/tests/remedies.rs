@@ -1,6 +1,7 @@
 //! What the log says can be done about a refusal fits what it is about.
 
 use super::*;
+use crate::observe::metrics::Limit;
 
 fn remedy(reject: impl Into<Reject>) -> &'static str {
     reject.into().remedy().unwrap()
@@ -56,7 +57,11 @@ fn a_client_that_the_provider_does_not_serve_is_told_as_such() {
 
 #[test]
 fn what_is_slow_stale_or_wrong_has_a_remedy_too() {
-    assert!(remedy(Reject::RequestTimeout).contains("limit"));
+    assert!(remedy(Reject::RequestTimeout(Some(Limit::RequestBodyRate))).contains("limit"));
+    // What nobody can set is named, and nobody is told to raise it.
+    let fixed = Reject::RequestTimeout(None);
+    assert_eq!(fixed.remedy(), None);
+    assert!(fixed.detail().is_some_and(|detail| detail.contains("30 s")));
     assert!(remedy(Reject::StaleForm).contains("public_url"));
     let wrong = Reject::Credential(Refused::Invalid("ended".to_owned()));
     assert!(remedy(wrong).contains("detail"));

@@ -34,10 +34,11 @@ async fn whose_provider_is_away_signs_in_at_another() {
         assert_eq!(page.status, StatusCode::OK, "{store}");
         away.set(|behaviour| behaviour.token = TokenEndpoint::Unavailable);
         sleep(OVER + Duration::from_secs(1)).await;
-        let page = browser.get("/page").await;
+        let page = browser.get("/page?x=1").await;
         assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{store}");
         assert!(
-            page.text().contains("href=\"/oauth2/sign_in"),
+            page.text()
+                .contains("href=\"/oauth2/sign_in?rd=%2Fpage%3Fx%3D1\""),
             "{}",
             page.text()
         );
