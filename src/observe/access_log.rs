@@ -73,24 +73,21 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Shared {
     requests: Arc<Requests>,
-    /// Whether the grace of a stop is over.
-    is_over: AtomicBool,
+    /// Whether the grace of a stop is over, which all recorders of the process share.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Recorder {
-    /// A fresh row of names; what is recorded is counted in `requests`.
-    pub(super) fn new(requests: Arc<Requests>) -> Self {
+    /// A fresh row of names; what is recorded is counted in `requests`. Once `is_over`, what is let go of ends by a stop.
+    pub(super) fn new(requests: Arc<Requests>, is_over: Arc<AtomicBool>) -> Self {
         Self {
             process: u64::from_be_bytes(random::bytes()),
             count: AtomicU64::new(0),
-            shared: Arc::new(Shared {
-                requests,
-                is_over: AtomicBool::new(false),
-            }),
+            shared: Arc::new(Shared { requests, is_over }),
         }
     }
 
-    /// The grace of a stop is over: what is let go of from here on ends by that.
+    /// The grace of a stop is over: what is let go of from here on ends by that, at the listeners apart as well.
     pub fn end(&self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
     }
@@ -420,4 +417,24 @@ impl Drop for Record {
 /// To the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::metrics::Metrics;
+
+    #[test]
+    fn the_end_of_a_stop_is_that_of_every_listener() {
+        let metrics = Metrics::default();
+        let (worker, aside) = (metrics.recorder(), metrics.recorder());
+        let lost = || {
+            let mut record = aside.begin(&Method::GET, "/");
+            record.note_lost();
+            record.ended
+        };
+        assert_eq!(lost(), Some(Ended::Client));
+        worker.end();
+        assert_eq!(lost(), Some(Ended::Stop));
+    }
 }

@@ -14,7 +14,7 @@ mod tally;
 mod tokens;
 mod upstream;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
 
 use prometheus_client::registry::Registry;
 
@@ -47,6 +47,8 @@ pub struct Metrics {
     /// Readings of the configuration.
     pub reloads: Reloads,
     workers: Arc<Mutex<Vec<Arc<Requests>>>>,
+    /// Whether the grace of a stop is over.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Metrics {
@@ -55,7 +57,7 @@ impl Metrics {
         let requests = Arc::<Requests>::default();
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.push(Arc::clone(&requests));
-        Recorder::new(requests)
+        Recorder::new(requests, Arc::clone(&self.is_over))
     }
 
     /// Adds every metric to `registry`.
