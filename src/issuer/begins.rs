@@ -1,6 +1,7 @@
 //! How grants begin: by consent, with a code for the client or for a device; or by a token that a client exchanges, with tokens at once.
 //!
-//! A form of consent begins one grant, however often it is sent. An owner has so many grants, and begins so many in a while.
+//! A form of consent begins one grant, however often it is sent. An owner has [`MOST_PER_USER`] at most: the one unused for longest ends
+//! for one more. Who begins [`MOST_BEGUN`](super::record::MOST_BEGUN) within ten minutes has to wait.
 
 use std::time::Duration;
 

@@ -379,7 +379,7 @@ pub struct Logout {
     pub not_before: Timestamp,
     /// Names the token among all of all providers.
     pub id: [u8; 32],
-    /// Until when it would count again.
+    /// Until when it has to be remembered.
     pub until: Timestamp,
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Home, authorize, call, consent_of, decide, error, home_with, parameter, post, redeem, renew,
-    tokens_of,
+    text, tokens_of,
 };
 use crate::{
     providers::{self, cases},
@@ -77,12 +77,6 @@ fn knows(provider: &ScriptedProvider, token: &str, changes: &Value) {
     provider.set(|behaviour| {
         behaviour.introspection.insert(token.to_owned(), answer);
     });
-}
-
-pub fn text(reply: &Reply, name: &str) -> String {
-    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
-    let found = reply.json()[name].as_str().map(str::to_owned);
-    found.unwrap_or_else(|| panic!("no {name}: {}", reply.text()))
 }
 
 #[tokio::test]

@@ -132,6 +132,12 @@ pub fn authorize(house: &House, client: &str, changes: &[(&str, &str)]) -> Strin
     format!("/oauth2/authorize?{query}")
 }
 
+/// A text in the JSON of an answer.
+pub fn text(reply: &Reply, name: &str) -> String {
+    let found = reply.json()[name].as_str().map(str::to_owned);
+    found.unwrap_or_else(|| panic!("no {name}: {}", reply.text()))
+}
+
 /// What the form of a page of consent holds.
 pub fn consent_of(page: &Reply) -> String {
     assert_eq!(page.status, StatusCode::OK, "{}", page.text());

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{
     Home, authorize, call, consent_of, decide, error,
-    exchange::{ACCESS, GRANT, ID, PHONE, exchange, id_token, text},
-    home_with, parameter, post, post_with, redeem, tokens_of,
+    exchange::{ACCESS, GRANT, ID, PHONE, exchange, id_token},
+    home_with, parameter, post, post_with, redeem, text, tokens_of,
 };
 
 /// Tokens of the app, for `/api` with these scopes.

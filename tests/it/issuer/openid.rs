@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     BACK, Home, MCP, agree, authorize, call, client, consent_of, decide, home, home_with,
-    parameter, post, redeem, redeem_at,
+    parameter, post, redeem, redeem_at, text,
 };
 use crate::support::{
     Browser, House, Reply, arranged, keys, node_provider::node, process::Process, python,
@@ -70,11 +70,6 @@ pub async fn sign_in(house: &House, browser: &Browser, changes: &[(&str, &str)])
     let reply = redeem_at(house, "app", &code, HERE).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply
-}
-
-pub fn text(reply: &Reply, name: &str) -> String {
-    let found = reply.json()[name].as_str().map(str::to_owned);
-    found.unwrap_or_else(|| panic!("no {name}: {}", reply.text()))
 }
 
 async fn userinfo(house: &House, token: &str) -> Reply {

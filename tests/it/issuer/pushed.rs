@@ -4,8 +4,8 @@ use http::{Method, StatusCode};
 
 use super::{
     CHALLENGE, MCP, authorize, client, consent_of, decide, error,
-    openid::{HERE, app, login, text, with_app, without_logout},
-    parameter, post, redeem_at,
+    openid::{HERE, app, login, with_app, without_logout},
+    parameter, post, redeem_at, text,
 };
 
 fn pushed<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -63,14 +63,23 @@ async fn a_request_that_was_pushed_counts_and_nothing_beside_it() {
     let tokens = redeem_at(house, "app", &code, HERE).await;
     assert_eq!(tokens.json()["scope"], "openid");
     // It is of one client, and of nobody who makes one up.
+    let fresh = text(
+        &post(house, "/oauth2/par", &pushed(&[])).await,
+        "request_uri",
+    );
     let other = client(house).await;
-    let made_up = format!("{uri}A");
-    for (client, uri) in [(&*other, &*uri), ("app", &made_up), ("app", "urn:x")] {
+    let made_up = format!("{fresh}A");
+    for (client, uri) in [(&*other, &*fresh), ("app", &made_up), ("app", "urn:x")] {
         let reply = browser
             .get(&asks(&[("client_id", client), ("request_uri", uri)]))
             .await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{client} {uri}");
     }
+    // Nothing else was wrong with it.
+    let reply = browser
+        .get(&asks(&[("client_id", "app"), ("request_uri", &*fresh)]))
+        .await;
+    assert!(parameter(&reply.location(), "code").is_some());
 }
 
 #[tokio::test]

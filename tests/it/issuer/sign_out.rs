@@ -6,8 +6,8 @@ use url::Url;
 
 use super::{
     BACK, MCP, home_with,
-    openid::{LEFT, app, sign_in, text, with_app},
-    parameter,
+    openid::{LEFT, app, sign_in, with_app},
+    parameter, text,
 };
 use crate::support::{Browser, House, Reply};
 
