@@ -238,7 +238,7 @@ impl Assertions {
         let groups = &identity.groups;
         let fit = fitting(groups, room);
         claims.groups = groups[..fit].iter().map(|group| &**group).collect();
-        let missing = (groups.len() - fit) as u64 + u64::from(identity.notes.omitted_groups);
+        let missing = (groups.len() - fit).saturating_add(identity.notes.missing_groups()) as u64;
         claims.groups_missing = Some(missing).filter(|missing| *missing > 0);
         Some(self.keys.sign(&claims))
     }

@@ -89,6 +89,8 @@ pub struct Notes {
     /// How many groups the provider named beyond those that the session holds. One where it says that there are some, and
     /// not how many.
     pub omitted_groups: u32,
+    /// How many of what the provider lists as groups are none: no text, too long, or with control characters.
+    pub unusable_groups: u32,
     /// The paths of claims that the configuration asks for and that did not fit.
     pub omitted_claims: Vec<Text>,
     /// The paths about which the ID token of the login was silent, and another place spoke. Where only the other place
@@ -100,6 +102,14 @@ pub struct Notes {
     pub token_subject: Option<Text>,
     /// Where rules look and nothing was found.
     pub gaps: Vec<Gap>,
+}
+
+impl Notes {
+    /// How many groups the app is not told.
+    pub fn missing_groups(&self) -> usize {
+        let missing = self.omitted_groups.saturating_add(self.unusable_groups);
+        usize::try_from(missing).unwrap_or(usize::MAX)
+    }
 }
 
 /// A claim at which a list of the rules looks, and in which nothing was found.

@@ -67,6 +67,8 @@ pub enum Held {
         count: usize,
         /// How many of them the session had no room for. Those that rules named at the login are not among them.
         omitted: usize,
+        /// How many more stand there that are no names.
+        unusable: usize,
     },
 }
 
@@ -87,7 +89,23 @@ impl Held {
             first: first.collect(),
             count,
             omitted: 0,
+            unusable: 0,
         }
+    }
+
+    /// The same, with so many more for which there was no room, and so many that are no names.
+    pub(crate) fn lacking(mut self, omitted_names: usize, unusable_names: usize) -> Self {
+        if let Self::Names {
+            count,
+            omitted,
+            unusable,
+            ..
+        } = &mut self
+        {
+            *count = count.saturating_add(omitted_names);
+            (*omitted, *unusable) = (omitted_names, unusable_names);
+        }
+        self
     }
 
     /// What was noted at the login.
@@ -98,16 +116,6 @@ impl Held {
             GapCause::Withheld => Self::Withheld { claim },
             GapCause::Empty => Self::names(Some(&claim), std::iter::empty::<&str>()),
         }
-    }
-
-    /// The groups that a session holds, which had no room for `more` of them.
-    fn groups(groups: &[Text], more: u32) -> Self {
-        let mut held = Self::names(None, groups.iter().map(Text::as_str));
-        if let Self::Names { count, omitted, .. } = &mut held {
-            *omitted = usize::try_from(more).unwrap_or(usize::MAX);
-            *count = count.saturating_add(*omitted);
-        }
-        held
     }
 
     /// Whether a new login may find more: the rule may be newer than the session, which had no room for all.
@@ -151,16 +159,17 @@ impl Held {
                  send fewer."
                     .to_owned(),
             ),
-            Self::Names { count: 0, .. } => Some("Your provider named none for you.".to_owned()),
             Self::Names {
                 first,
                 count,
                 omitted,
+                unusable,
                 ..
             } => {
-                let more = match count.saturating_sub(first.len()) {
-                    0 => String::new(),
-                    more => format!(" and {more} more"),
+                let named = match count.saturating_sub(first.len()) {
+                    _ if *count == 0 => "none for you".to_owned(),
+                    0 => first.join(", "),
+                    more => format!("{} and {more} more", first.join(", ")),
                 };
                 let lacks = match omitted {
                     0 => String::new(),
@@ -169,10 +178,11 @@ impl Held {
                          sign in again."
                     ),
                 };
-                Some(format!(
-                    "Your provider named {}{more}.{lacks}",
-                    first.join(", ")
-                ))
+                let unread = match unusable {
+                    0 => String::new(),
+                    unusable => format!(" Of what it sent, {unusable} cannot be read as names."),
+                };
+                Some(format!("Your provider named {named}.{lacks}{unread}"))
             }
         }
     }
@@ -210,6 +220,7 @@ impl fmt::Display for Held {
                 first,
                 count,
                 omitted,
+                unusable,
             } => {
                 match claim {
                     Some(claim) => write!(formatter, "the claim \"{claim}\" holds ")?,
@@ -228,6 +239,13 @@ impl fmt::Display for Held {
                     omitted => write!(
                         formatter,
                         "; the session had no room for {omitted} of them, and if the rule is newer than it, they have to sign in again"
+                    ),
+                }?;
+                match unusable {
+                    0 => Ok(()),
+                    unusable => write!(
+                        formatter,
+                        "; beside it {unusable} that are no names: no text, too long, or with control characters"
                     ),
                 }
             }
@@ -307,14 +325,19 @@ pub fn held(key: &str, identity: &Identity) -> Held {
         None => Held::NotKept,
     };
     let notes = &identity.notes;
-    if let Some(gap) = notes.gaps.iter().find(|gap| gap.list.as_str() == key) {
-        return Held::gap(gap);
-    }
-    match key {
-        "groups" => Held::groups(&identity.groups, notes.omitted_groups),
-        "emails" | "domains" => one(&identity.email),
-        "users" => one(&identity.login),
-        _ => Held::NotKept,
+    let gap = notes.gaps.iter().find(|gap| gap.list.as_str() == key);
+    let held = match (gap, key) {
+        (Some(gap), _) => Held::gap(gap),
+        (None, "groups") => Held::names(None, identity.groups.iter().map(Text::as_str)),
+        (None, "emails" | "domains") => one(&identity.email),
+        (None, "users") => one(&identity.login),
+        (None, _) => Held::NotKept,
+    };
+    if key == "groups" {
+        let number = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        held.lacking(number(notes.omitted_groups), number(notes.unusable_groups))
+    } else {
+        held
     }
 }
 
@@ -499,6 +522,41 @@ mod tests {
         let sentence = held.sentence().unwrap();
         assert!(sentence.contains("dev, web and 98 more."), "{sentence}");
         assert!(sentence.ends_with("sign in again."), "{sentence}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_told_of_and_no_login_helps() {
+        for (groups, gap, line, sentence) in [
+            (
+                &[][..],
+                true,
+                "the claim \"groups\" holds nothing; beside it 2 that are no names",
+                "Your provider named none for you. Of what it sent, 2 cannot be read as names.",
+            ),
+            (
+                &["dev"],
+                false,
+                "they have 1: dev; beside it 2 that are no names",
+                "Your provider named dev. Of what it sent, 2 cannot be read as names.",
+            ),
+        ] {
+            let mut identity = identity(None, groups);
+            identity.notes.unusable_groups = 2;
+            identity.notes.gaps = gap
+                .then(|| Gap {
+                    list: "groups".into(),
+                    claim: "groups".into(),
+                    cause: GapCause::Empty,
+                })
+                .into_iter()
+                .collect();
+            let held = check(&lists(&[], &[], &["ops"]), &identity)
+                .unwrap_err()
+                .held;
+            assert!(!held.may_be_more());
+            assert!(held.to_string().starts_with(line), "{held}");
+            assert_eq!(held.sentence().as_deref(), Some(sentence));
+        }
     }
 
     #[test]

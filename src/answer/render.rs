@@ -211,7 +211,7 @@ struct Refusal<'a> {
 /// What somebody has where a list looks: their own data.
 #[derive(Serialize)]
 pub struct HeldJson<'a> {
-    /// Whether the provider said nothing there.
+    /// Whether the provider sent no such claim.
     absent: bool,
     /// Whether it said that there is something, and not what.
     #[serde(skip_serializing_if = "Not::not")]
@@ -221,6 +221,9 @@ pub struct HeldJson<'a> {
     /// How many of them the session had no room for.
     #[serde(skip_serializing_if = "Option::is_none")]
     omitted: Option<usize>,
+    /// How many more stand there that are no names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unusable: Option<usize>,
     /// The first of them.
     names: &'a [String],
 }
@@ -233,6 +236,7 @@ impl<'a> HeldJson<'a> {
             withheld: false,
             count: 0,
             omitted: None,
+            unusable: None,
             names: &[],
         };
         match held {
@@ -253,11 +257,13 @@ impl<'a> HeldJson<'a> {
                 first,
                 count,
                 omitted,
+                unusable,
                 ..
             } => Some(Self {
                 absent: false,
                 count: *count,
                 omitted: Some(*omitted).filter(|omitted| *omitted > 0),
+                unusable: Some(*unusable).filter(|unusable| *unusable > 0),
                 names: first,
                 ..nothing
             }),

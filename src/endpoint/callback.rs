@@ -24,7 +24,7 @@ use crate::{
     session::{
         KeepError, Session, SessionLookup, Unavailable,
         directory::{Activity, SessionName},
-        untold,
+        missing_headers,
     },
     snapshot::Snapshot,
 };
@@ -160,7 +160,7 @@ async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, 
 /// Tells the operator what the app will not be told.
 fn warn_of_missing(snapshot: &Snapshot, session: &Session) {
     let missing = snapshot.identity_headers.missing(session.principal());
-    untold::warn(session, &missing);
+    missing_headers::warn(session, &missing);
 }
 
 /// Writes it down before they are in.

@@ -98,9 +98,9 @@ struct Userinfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     picture: Option<&'a str>,
     groups: Vec<&'a str>,
-    /// How many more there are, where the session had no room for all.
+    /// How many more the provider lists: the session had no room for all, or they are no groups.
     #[serde(skip_serializing_if = "is_zero")]
-    groups_missing: u32,
+    groups_missing: usize,
     /// By what it was proven, as `X-User-Auth` has it.
     credential: &'static str,
     /// What the credential may be used for, where it is bound to scopes.
@@ -115,7 +115,7 @@ struct Userinfo<'a> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
-fn is_zero(count: &u32) -> bool {
+fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
@@ -135,7 +135,7 @@ impl<'a> Userinfo<'a> {
             name: identity.name.as_deref(),
             picture: identity.picture.as_deref(),
             groups: identity.groups.iter().map(|group| &**group).collect(),
-            groups_missing: identity.notes.omitted_groups,
+            groups_missing: identity.notes.missing_groups(),
         }
     }
 }

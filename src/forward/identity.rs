@@ -90,8 +90,7 @@ impl Header {
             }
             HeaderSource::Groups => {
                 let left_out = push_groups(&principal.identity.groups, max_bytes, into);
-                return left_out
-                    .saturating_add(usize::try_from(notes.omitted_groups).unwrap_or(usize::MAX));
+                return left_out.saturating_add(notes.missing_groups());
             }
             HeaderSource::Basic(user, password) => {
                 if !push_basic(user, password, principal, into) {

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use self::value::{copy_without, count, fits, group_names, header_text, is_email, text, values};
+use self::value::{copy_without, fits, header_text, is_email, text, values};
 pub(super) use self::value::{is_true, is_withheld};
 pub use self::{evidence::Evidence, refresh::Spoke, value::find};
 use crate::{
@@ -191,7 +191,7 @@ impl ClaimRules {
     ) -> Result<Identity, ClaimError> {
         let text = |path: &str, limit| text(claims, path, limit);
         let open = self.without_unvouched(claims);
-        let (groups, omitted_groups) = self.groups(claims);
+        let (groups, omitted_groups, unusable_groups) = self.groups(claims);
         let (carried, omitted_claims) = self.carried(&open);
         let login = text(&self.names.login, MAX_NAME);
         let known = login.clone().map(|login| (Text::from("users"), login));
@@ -208,6 +208,7 @@ impl ClaimRules {
             claims: carried,
             notes: Notes {
                 omitted_groups,
+                unusable_groups,
                 omitted_claims,
                 gaps: self.gaps(claims),
                 ..Notes::default()
@@ -273,17 +274,15 @@ impl ClaimRules {
         })
     }
 
-    /// The groups, and how many more the provider named. Where not all of them fit, or may not fit into a header, those
-    /// that the allow list names come first, and those are always kept: no bound locks anybody out.
-    fn groups(&self, claims: &Map<String, Value>) -> (Vec<Text>, u32) {
+    /// The groups; how many more the provider named; and how many of what it lists are no groups. Where not all of them fit, or may not fit
+    /// into a header, those that the allow list names come first, and those are always kept: no bound locks anybody out.
+    fn groups(&self, claims: &Map<String, Value>) -> (Vec<Text>, u32, u32) {
         let Some(value) = find(claims, &self.names.groups) else {
             // How many they are nobody knows, but not none.
             let omitted = is_withheld(claims, &self.names.groups);
-            return (Vec::new(), u32::from(omitted));
+            return (Vec::new(), u32::from(omitted), 0);
         };
-        let mut groups = group_names(value);
-        let empty = groups.iter().filter(|group| group.is_empty()).count();
-        groups.retain(|group| !group.is_empty() && fits(group, MAX_GROUP));
+        let (mut groups, unusable) = value::groups(value);
         let bytes: usize = groups.iter().map(|group| group.len() + 1).sum();
         // In a header a byte may take three.
         if bytes > self.room.groups || bytes > self.room.header / 3 {
@@ -297,10 +296,11 @@ impl ClaimRules {
             left.is_some() || self.names_group(group)
         });
         let kept = kept.count();
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let omitted = number(groups.len() - kept);
         groups.truncate(kept);
-        let omitted = count(value).saturating_sub(empty + kept);
-        let omitted = u32::try_from(omitted).unwrap_or(u32::MAX);
-        (groups.into_iter().map(Text::from).collect(), omitted)
+        let groups = groups.into_iter().map(Text::from).collect();
+        (groups, omitted, number(unusable))
     }
 
     fn names_group(&self, group: &String) -> bool {

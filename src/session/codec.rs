@@ -58,12 +58,17 @@ pub fn encode(session: &Session) -> Vec<u8> {
     append(&mut bytes, &NotesParts::of(&identity.notes));
     // Nothing for what is not known, so that such a session is as small as ever.
     let gaps = GapParts::of(session);
-    let has_gaps = gaps != GapParts::default() || !session.further.is_empty();
-    if identity.authentication != Authentication::default() || has_gaps {
+    let unusable_groups = identity.notes.unusable_groups;
+    let writes_unusable = unusable_groups != 0 || !session.further.is_empty();
+    let writes_gaps = gaps != GapParts::default() || writes_unusable;
+    if identity.authentication != Authentication::default() || writes_gaps {
         append(&mut bytes, &AuthenticationParts::of(session));
     }
-    if has_gaps {
+    if writes_gaps {
         append(&mut bytes, &gaps);
+    }
+    if writes_unusable {
+        append(&mut bytes, &unusable_groups);
     }
     bytes.extend_from_slice(&session.further);
     bytes
@@ -105,7 +110,11 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let (notes, rest) = postcard::take_from_bytes::<NotesParts<'_>>(rest).ok()?;
     let (authentication, rest) = or_nothing::<AuthenticationParts<'_>>(rest)?;
     let (gaps, rest) = or_nothing::<GapParts<'_>>(rest)?;
-    let notes = notes.read(gaps.gaps, text)?;
+    let (unusable_groups, rest) = or_nothing::<u32>(rest)?;
+    let notes = Notes {
+        unusable_groups,
+        ..notes.read(gaps.gaps, text)?
+    };
     let authentication = Authentication {
         at: (authentication.before).map(|before| Timestamp(head.created_at.wrapping_sub(before))),
         acr: optional(authentication.acr)?,
@@ -219,6 +228,7 @@ impl<'a> NotesParts<'a> {
                 None => None,
             },
             gaps: gaps.collect::<Option<_>>()?,
+            ..Notes::default()
         })
     }
 }
@@ -351,7 +361,7 @@ mod tests {
     fn what_a_newer_version_adds_is_passed_on() {
         let mut session = typical();
         session.identity.authentication = Authentication::by_login(session.created_at);
-        session.tokens.id_omitted = true;
+        session.identity.notes.unusable_groups = 1;
         let newer = [&encode(&session)[..], b"news"].concat();
         let session = decode(&Bytes::from(newer.clone())).unwrap();
         assert_eq!(session.further, "news");
@@ -408,14 +418,14 @@ mod tests {
             groups in vec(text(), 0..5),
             memberships in vec((text(), text()), 0..5),
             claims in vec((text(), text()), 0..5),
-            (omitted_groups, userinfo_answered) in any::<(u32, bool)>(),
+            (omitted_groups, unusable_groups, userinfo_answered) in any::<(u32, u32, bool)>(),
             (omitted_claims, found_beside) in (vec(text(), 0..3), vec(text(), 0..3)),
             token_subject in option::of(text()),
             (at, acr) in (any::<Option<u64>>(), option::of(text())),
             gaps in vec(gaps(), 0..3),
         ) -> Identity {
             let authentication = Authentication { at: at.map(Timestamp), acr };
-            let notes = Notes { omitted_groups, omitted_claims, found_beside, userinfo_answered, token_subject, gaps };
+            let notes = Notes { omitted_groups, unusable_groups, omitted_claims, found_beside, userinfo_answered, token_subject, gaps };
             Identity { provider, subject, login, email, name, picture, groups, memberships, claims, notes, authentication }
         }
     }

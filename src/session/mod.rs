@@ -4,6 +4,7 @@ pub mod codec;
 pub mod cookie;
 pub mod directory;
 pub mod live;
+pub mod missing_headers;
 mod opened;
 mod place;
 pub mod refresh;
@@ -14,7 +15,6 @@ pub mod settings;
 pub mod store;
 pub mod ticket;
 pub mod token_revoker;
-pub mod untold;
 
 use std::time::Duration;
 

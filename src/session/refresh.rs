@@ -33,10 +33,10 @@ use self::{
 };
 use super::{
     Session,
+    missing_headers::MissingHeaders,
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
     token_revoker::TokenRevoker,
-    untold::MissingHeaders,
 };
 use crate::{
     clock::{self, Timestamp},

@@ -405,6 +405,46 @@ async fn groups_that_begin_to_be_missing_at_a_refresh_are_told_of_once() {
     assert_eq!(log.matches("X-User-Groups: 130").count(), 1, "{log}");
 }
 
+#[tokio::test]
+async fn groups_that_are_no_names_are_no_groups_that_did_not_fit() {
+    for (groups, held, said) in [
+        (
+            json!([{ "id": 1, "name": "staff" }]),
+            "the claim \"groups\" holds nothing",
+            "named none for you",
+        ),
+        (
+            json!(["dev", { "id": 1, "name": "staff" }]),
+            "they have 1: dev",
+            "named dev.",
+        ),
+    ] {
+        let (house, _upstream, provider) =
+            standard_with(|plan| plan.session("store = \"memory\"").tables(&only("staff"))).await;
+        provider.user("groups", groups);
+        let ada = house.browser();
+        let seen = ada.sign_in("/").await.seen();
+        assert_eq!(missing(seen.header("x-user-groups-missing")), 1);
+        let refused = ada.navigate("/staff/").send().await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        let page = refused.text();
+        assert!(page.contains(said), "{page}");
+        assert!(page.contains("1 cannot be read as names"), "{page}");
+        assert!(!page.contains("no room"), "{page}");
+        assert!(!page.contains("Sign in again"), "{page}");
+        let line = house.access_line("/staff/").await;
+        let detail = line["detail"].as_str().expect("a detail");
+        assert!(detail.contains(held), "{detail}");
+        assert!(detail.contains("1 that are no names"), "{detail}");
+        let account = ada.fetch(Method::GET, "/oauth2/account").send().await;
+        let looked = &account.json()["lists"][0];
+        assert_eq!(looked["unusable"], 1, "{looked}");
+        assert_eq!(looked["omitted"], Value::Null, "{looked}");
+        let log = house.process.log();
+        assert_eq!(log.matches("have it send names").count(), 1, "{log}");
+    }
+}
+
 const BY_ROLE: &str = "claims = { groups = \"realm_access.roles\" }";
 const FROM_ACCESS_TOKEN: &str = "claims_from = [\"id_token\", \"userinfo\", \"access_token\"]";
 

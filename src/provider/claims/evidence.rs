@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ClaimRules, find, value::group_names, values, vouched_address};
+use super::{ClaimRules, find, value::names, vouched_address};
 use crate::{access::allow::Held, text::Text};
 
 /// What each allow list looked at, by the list's key. No part of a session: it is told at the login alone.
@@ -23,22 +23,18 @@ impl ClaimRules {
         let open = self.without_unvouched(claims);
         let lists = self.facts.lists().iter();
         let looked = lists.map(|list| {
-            let names = &self.names;
-            let held = match list.key.as_str() {
-                "groups" => named(claims, &names.groups, group_names),
-                "users" => named(claims, &names.login, values),
-                "emails" | "domains" => self.address_held(claims),
-                key => {
-                    if let Some(path) = key.strip_prefix("claims.") {
-                        named(&open, path, values)
-                    } else {
-                        let own: Vec<&str> = reported
-                            .iter()
-                            .filter(|(of, _)| of.as_str() == key)
-                            .map(|(_, name)| name.as_str())
-                            .collect();
-                        Held::names(None, own.into_iter())
-                    }
+            let key = list.key.as_str();
+            let held = match (key, self.claim_of(key)) {
+                ("emails" | "domains", _) => self.address_held(claims),
+                (_, Some(path)) if key.starts_with("claims.") => named(&open, key, path),
+                (_, Some(path)) => named(claims, key, path),
+                (_, None) => {
+                    let own: Vec<&str> = reported
+                        .iter()
+                        .filter(|(of, _)| of.as_str() == key)
+                        .map(|(_, name)| name.as_str())
+                        .collect();
+                    Held::names(None, own.into_iter())
                 }
             };
             (list.key.clone(), held)
@@ -60,13 +56,14 @@ impl ClaimRules {
     }
 }
 
-fn named(claims: &Map<String, Value>, path: &str, names: fn(&Value) -> Vec<String>) -> Held {
-    match find(claims, path) {
-        None => Held::Absent {
+fn named(claims: &Map<String, Value>, list: &str, path: &str) -> Held {
+    let Some(value) = find(claims, path) else {
+        return Held::Absent {
             claim: path.to_owned(),
-        },
-        Some(value) => Held::names(Some(path), names(value).into_iter()),
-    }
+        };
+    };
+    let (names, unusable) = names(list, value);
+    Held::names(Some(path), names.into_iter()).lacking(0, unusable)
 }
 
 #[cfg(test)]
@@ -113,6 +110,11 @@ mod tests {
             "preferred_username": "eve", "department": { "name": [] },
         });
         let reported = [("orgs".into(), "other".into())];
+        let objects = read(json!({ "groups": ["a", { "id": 1 }] }), &[]);
+        assert!(
+            objects[0].starts_with("the claim \"groups\" holds 1: a; beside it 1 that"),
+            "{objects:?}"
+        );
         assert_eq!(
             read(claims, &reported),
             [

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ClaimRules, find,
-    value::{count, is_withheld},
+    value::{is_withheld, names},
 };
 use crate::{
     identity::{Gap, GapCause},
@@ -19,7 +19,8 @@ impl ClaimRules {
         lists.map(|list| (&*list.key, self.claim_of(&list.key)))
     }
 
-    fn claim_of<'r>(&'r self, list: &'r str) -> Option<&'r str> {
+    /// Where the list `list` looks; none where it is no claim.
+    pub(super) fn claim_of<'r>(&'r self, list: &'r str) -> Option<&'r str> {
         let names = &self.names;
         let path = match list {
             "groups" => &names.groups,
@@ -38,7 +39,7 @@ impl ClaimRules {
         let gap = |(list, claim): (&str, Option<&str>)| {
             let claim = claim?;
             Some(Gap {
-                cause: cause(claims, claim)?,
+                cause: cause(claims, list, claim)?,
                 list: Text::from(list),
                 claim: Text::from(claim),
             })
@@ -47,13 +48,17 @@ impl ClaimRules {
     }
 }
 
-fn cause(claims: &Map<String, Value>, path: &str) -> Option<GapCause> {
-    match find(claims, path) {
-        None if is_withheld(claims, path) => Some(GapCause::Withheld),
-        None => Some(GapCause::Absent),
-        Some(Value::String(text)) => text.is_empty().then_some(GapCause::Empty),
-        Some(value) => (count(value) == 0).then_some(GapCause::Empty),
-    }
+fn cause(claims: &Map<String, Value>, list: &str, path: &str) -> Option<GapCause> {
+    let Some(value) = find(claims, path) else {
+        return Some(if is_withheld(claims, path) {
+            GapCause::Withheld
+        } else {
+            GapCause::Absent
+        });
+    };
+    let (names, _) = names(list, value);
+    let is_empty = names.iter().all(String::is_empty);
+    is_empty.then_some(GapCause::Empty)
 }
 
 #[cfg(test)]
@@ -100,6 +105,23 @@ mod tests {
                 of("claims.dept", "dept", GapCause::Withheld),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_there() {
+        let lists: &[(&str, &[&str])] = &[("groups", &["ops"]), ("claims.dept", &["eng"])];
+        for nothing in [
+            json!([{ "id": 1, "name": "ops" }]),
+            json!(["o\nps"]),
+            json!([true, 1.5, null]),
+            json!(["x".repeat(1_025)]),
+        ] {
+            let found = gaps(&lists[..1], &json!({ "groups": nothing }));
+            let empty = ("groups".to_owned(), "groups".to_owned(), GapCause::Empty);
+            assert_eq!(found, [empty], "{nothing}");
+        }
+        let held = json!({ "groups": ["a", { "id": 1 }], "dept": [{ "id": 1 }, 7] });
+        assert_eq!(gaps(lists, &held), []);
     }
 
     #[test]

@@ -90,6 +90,11 @@ impl ClaimRules {
             } else {
                 identity.notes.omitted_groups
             },
+            unusable_groups: if groups_stand {
+                notes.unusable_groups
+            } else {
+                identity.notes.unusable_groups
+            },
             omitted_claims: omitted(&identity, false)
                 .chain(omitted(previous, true))
                 .collect(),

@@ -231,16 +231,22 @@ fn a_store_has_room_for_all() {
 }
 
 #[test]
-fn what_is_no_name_is_counted() {
+fn what_is_no_name_is_counted_apart_from_what_has_no_room() {
     let groups = json!(["a", null, "", "b\n", { "c": 1 }, "x".repeat(1_025)]);
     let claims = object(json!({ "sub": "1", "groups": groups }));
     let identity = rules("groups", &[], &[])
         .identity_with(&claims, Vec::new())
         .unwrap();
+    let notes = &identity.notes;
     assert_eq!(
-        (identity.groups.len(), identity.notes.omitted_groups),
-        (1, 3)
+        (
+            identity.groups.len(),
+            notes.omitted_groups,
+            notes.unusable_groups
+        ),
+        (1, 0, 3)
     );
+    assert_eq!(notes.missing_groups(), 3);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::MAX_GROUP;
 use crate::text::Text;
 
 /// The value at `path`: keys and list indices joined by dots. A key that has dots itself
@@ -122,8 +123,26 @@ pub(in crate::provider) fn is_true(value: &Value) -> bool {
     }
 }
 
+/// What the list `list` reads in a claim: names, and how many more stand there that are none.
+pub(super) fn names(list: &str, value: &Value) -> (Vec<String>, usize) {
+    match list {
+        "groups" => groups(value),
+        _ => (values(value), 0),
+    }
+}
+
+/// The groups at a claim that a session and a header can hold, and how many more stand there that are none: no text, too long, or with
+/// control characters.
+pub(super) fn groups(value: &Value) -> (Vec<String>, usize) {
+    let mut names = group_names(value);
+    let empty = names.iter().filter(|name| name.is_empty()).count();
+    names.retain(|name| !name.is_empty() && fits(name, MAX_GROUP));
+    let unusable = count(value).saturating_sub(empty + names.len());
+    (names, unusable)
+}
+
 /// How many there are, whether they are names or not.
-pub(super) fn count(value: &Value) -> usize {
+fn count(value: &Value) -> usize {
     match value {
         Value::Null => 0,
         Value::Array(list) => list.iter().filter(|value| !value.is_null()).count(),
@@ -132,7 +151,7 @@ pub(super) fn count(value: &Value) -> usize {
     }
 }
 
-pub(super) fn group_names(value: &Value) -> Vec<String> {
+fn group_names(value: &Value) -> Vec<String> {
     match value {
         Value::Array(list) => list.iter().filter_map(scalar).collect(),
         Value::Object(members) => members.keys().cloned().collect(),

@@ -25,10 +25,10 @@ use crate::{
     session::{
         Id, Session, StoreError,
         directory::SessionName,
+        missing_headers,
         place::{Place, RemoteState},
         revocation::{Revocation, Target},
         store::{LEASE, Record},
-        untold,
     },
     tokens::{GrantTokens, Tokens},
 };
@@ -243,7 +243,7 @@ impl Refresh {
                 self.shared.breakers.succeeded(name);
                 let refreshed = self.refreshed(granted, identity, now);
                 self.shared.note(&refreshed);
-                untold::warn_of_new(&self.session, &refreshed, &self.policy.missing);
+                missing_headers::warn_of_new(&self.session, &refreshed, &self.policy.missing);
                 refreshed
             }
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Tells the operator, once a session, what the app is not told of somebody.
+//! Tells the operator, once a session, of which headers something is missing.
 
 use std::sync::Arc;
 
@@ -21,6 +21,16 @@ pub fn warn(session: &Session, missing: &[String]) {
             "the provider withholds groups or other claims, because there are too many (groups overage): rules by them let nobody pass, \
              and the app is not told which they are; have it send fewer, in Entra ID only groups that are assigned to the \
              application, or app roles"
+        );
+    } else if identity.notes.unusable_groups > 0 && !missing.is_empty() {
+        tracing::warn!(
+            provider,
+            user,
+            missing,
+            unusable_groups = identity.notes.unusable_groups,
+            "the app is not told all of what the provider says: so much of what it lists as groups are no names (no text, over 1,024 bytes, \
+             or with control characters); have it send names; for what else is missing raise headers.max_bytes, or keep sessions \
+             in a store (session.store)"
         );
     } else if !missing.is_empty() {
         tracing::warn!(
