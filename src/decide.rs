@@ -81,7 +81,7 @@ impl<'a> Standing<'a> {
                 provider: identity.provider.clone(),
                 subject: identity.subject.clone(),
                 proof: principal.proof,
-                denied,
+                denied: denied.of_proof(principal.proof),
                 route: None,
             })),
         }
@@ -193,7 +193,11 @@ pub fn decide<'a>(
         return Err(Deny::Barred(Box::new(not_for(principal, route))));
     }
     // Only what the route's own lists say is tried out there: whoever has to sign in still has to.
-    let (fit, passed_over) = match route.requirements.judge(principal, client) {
+    let fit = match (route.requirements.judge(principal, client), principal) {
+        (Fit::Denied(denied), Some(principal)) => Fit::Denied(denied.of_proof(principal.proof)),
+        (fit, _) => fit,
+    };
+    let (fit, passed_over) = match fit {
         Fit::Denied(denied) if route.dry_run => {
             (Fit::Fits, Some(Box::new(PassedOver::Denied(denied))))
         }
@@ -275,6 +279,7 @@ mod tests {
         access::{Requirement, Requirements},
         identity::{Authentication, Identity},
         session::Session,
+        tokens::Tokens,
     };
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -314,6 +319,36 @@ mod tests {
                 decide(&route(Access::Deny), standing, None, NOW).unwrap_err(),
                 Deny::Closed
             );
+        }
+    }
+
+    #[test]
+    fn no_login_is_offered_to_a_credential_without_a_session() {
+        let mut identity = Identity::of("corp", "1");
+        identity.notes.omitted_groups = 5;
+        let tokens = Tokens::default();
+        let mut staff = route(Access::Login);
+        staff.requirements.all.lists = Allow::for_test(&[("groups", &["staff"])]).lists().to_vec();
+        for (proof, may_be_more) in [
+            (Proof::Session, true),
+            (Proof::ApiToken, true),
+            (Proof::AccessToken, true),
+            (Proof::Bearer, false),
+        ] {
+            let principal = Principal {
+                proof,
+                ..Principal::of_session(&identity, &tokens)
+            };
+            let standing = Standing::Admitted(principal);
+            let Err(Deny::Barred(barred)) = decide(&staff, standing, None, NOW) else {
+                panic!("{proof:?} passes");
+            };
+            assert_eq!(barred.denied.held.may_be_more(), may_be_more, "{proof:?}");
+            let allow = Allow::for_test(&[("groups", &["staff"])]);
+            let Standing::Barred(barred) = Standing::under(&allow, principal) else {
+                panic!("{proof:?} is admitted");
+            };
+            assert_eq!(barred.denied.held.may_be_more(), may_be_more, "{proof:?}");
         }
     }
 

@@ -1,8 +1,6 @@
 //! The identity of a user: provider, subject, names, groups and claims.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
 
 use crate::{clock::Timestamp, text::Text};
 
@@ -124,14 +122,49 @@ pub struct Gap {
 }
 
 /// Why nothing was found in a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapCause {
     /// The provider said nothing there.
     Absent,
     /// It said that there is nothing.
     Empty,
-    /// It said that there is something, and not what: there is too much of it.
-    Withheld,
+    /// It said that there is something, and not what.
+    Withheld(Withheld),
+}
+
+/// Why a provider says that there is something, and not what. Its `Display` is for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// There are too many groups for a token (groups overage).
+    TooMany,
+    /// It is kept elsewhere (OpenID Connect Core §5.6.2), where the gate does not read it.
+    Elsewhere,
+}
+
+impl Withheld {
+    /// For whom it is about.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::TooMany => {
+                "Your provider does not say which yours are, because they are too many. Ask whoever runs this site to have it \
+                 send fewer."
+            }
+            Self::Elsewhere => {
+                "Your provider keeps that elsewhere, where this site does not read it. Please tell whoever runs this site."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::TooMany => "because there is too much of it (groups overage)",
+            Self::Elsewhere => {
+                "and keeps it elsewhere (aggregated or distributed claims), where the gate does not read"
+            }
+        })
+    }
 }
 
 impl Identity {

@@ -7,7 +7,8 @@ use std::fmt;
 
 use crate::{
     access::{Allow, AllowList},
-    identity::{Gap, GapCause, Identity},
+    credential::Proof,
+    identity::{Gap, GapCause, Identity, Withheld},
     text::Text,
 };
 
@@ -22,6 +23,17 @@ pub struct Denied {
     pub held: Held,
 }
 
+impl Denied {
+    /// The same of whoever came with such a credential. Where it rests on no session, none had too little room, and no login helps.
+    #[must_use]
+    pub fn of_proof(mut self, proof: Proof) -> Self {
+        if !proof.rests_on_session() {
+            self.held.forget_omitted();
+        }
+        self
+    }
+}
+
 /// What somebody has where a list of `allow` looks. The commonest error of a setup is a list that looks where the
 /// provider says nothing, so this is told, to the log by its `Display`, and to the person it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +45,12 @@ pub enum Held {
         /// The path of the claim.
         claim: String,
     },
-    /// The provider said that there is something, and not what: there is too much of it.
+    /// The provider said that there is something, and not what.
     Withheld {
         /// The path of the claim.
         claim: String,
+        /// Why not.
+        why: Withheld,
     },
     /// An address is there, and nothing vouches for it.
     Unvouched {
@@ -66,9 +80,9 @@ pub enum Held {
         /// How many in all.
         count: usize,
         /// How many of them the session had no room for. Those that rules named at the login are not among them.
-        omitted: usize,
+        omitted: u32,
         /// How many more stand there that are no names.
-        unusable: usize,
+        unusable: u32,
     },
 }
 
@@ -94,7 +108,7 @@ impl Held {
     }
 
     /// The same, with so many more for which there was no room, and so many that are no names.
-    pub(crate) fn lacking(mut self, omitted_names: usize, unusable_names: usize) -> Self {
+    pub(crate) fn lacking(mut self, omitted_names: u32, unusable_names: u32) -> Self {
         if let Self::Names {
             count,
             omitted,
@@ -102,7 +116,8 @@ impl Held {
             ..
         } = &mut self
         {
-            *count = count.saturating_add(omitted_names);
+            let further = usize::try_from(omitted_names).unwrap_or(usize::MAX);
+            *count = count.saturating_add(further);
             (*omitted, *unusable) = (omitted_names, unusable_names);
         }
         self
@@ -113,7 +128,7 @@ impl Held {
         let claim = gap.claim.to_string();
         match gap.cause {
             GapCause::Absent => Self::Absent { claim },
-            GapCause::Withheld => Self::Withheld { claim },
+            GapCause::Withheld(why) => Self::Withheld { claim, why },
             GapCause::Empty => Self::names(Some(&claim), std::iter::empty::<&str>()),
         }
     }
@@ -127,12 +142,21 @@ impl Held {
         }
     }
 
-    /// Whether the provider withholds what is asked for.
-    pub fn is_withheld(&self) -> bool {
+    /// Why the provider withholds what is asked for, if it does.
+    pub fn withheld(&self) -> Option<Withheld> {
         match self {
-            Self::Withheld { .. } => true,
-            Self::NoneOf(ways) => ways.iter().any(|way| way.held.is_withheld()),
-            _ => false,
+            Self::Withheld { why, .. } => Some(*why),
+            Self::NoneOf(ways) => ways.iter().find_map(|way| way.held.withheld()),
+            _ => None,
+        }
+    }
+
+    /// Without what there was no room for.
+    fn forget_omitted(&mut self) {
+        match self {
+            Self::Names { omitted, .. } => *omitted = 0,
+            Self::NoneOf(ways) => ways.iter_mut().for_each(|way| way.held.forget_omitted()),
+            _ => {}
         }
     }
 
@@ -154,11 +178,7 @@ impl Held {
             }
             Self::Shown { what, name } => Some(format!("Your {what} is {name}.")),
             Self::Absent { .. } => Some("Your provider said nothing about that.".to_owned()),
-            Self::Withheld { .. } => Some(
-                "Your provider does not say which yours are, because they are too many. Ask whoever runs this site to have it \
-                 send fewer."
-                    .to_owned(),
-            ),
+            Self::Withheld { why, .. } => Some(why.sentence().to_owned()),
             Self::Names {
                 first,
                 count,
@@ -207,10 +227,12 @@ impl fmt::Display for Held {
             }
             Self::Shown { what, name } => write!(formatter, "the {what} is {name}"),
             Self::Absent { claim } => write!(formatter, "the claim \"{claim}\" is absent"),
-            Self::Withheld { claim } => write!(
-                formatter,
-                "the provider withholds the claim \"{claim}\", because there is too much of it (groups overage)"
-            ),
+            Self::Withheld { claim, why } => {
+                write!(
+                    formatter,
+                    "the provider withholds the claim \"{claim}\", {why}"
+                )
+            }
             Self::Unvouched { by } => write!(
                 formatter,
                 "there is an address, and \"{by}\" does not vouch for it"
@@ -334,8 +356,7 @@ pub fn held(key: &str, identity: &Identity) -> Held {
         (None, _) => Held::NotKept,
     };
     if key == "groups" {
-        let number = |count| usize::try_from(count).unwrap_or(usize::MAX);
-        held.lacking(number(notes.omitted_groups), number(notes.unusable_groups))
+        held.lacking(notes.omitted_groups, notes.unusable_groups)
     } else {
         held
     }
@@ -576,13 +597,20 @@ mod tests {
             (GapCause::Absent, "the claim \"roles\" is absent"),
             (GapCause::Empty, "the claim \"roles\" holds nothing"),
             (
-                GapCause::Withheld,
+                GapCause::Withheld(Withheld::TooMany),
                 "the provider withholds the claim \"roles\", because there is too much of it (groups overage)",
+            ),
+            (
+                GapCause::Withheld(Withheld::Elsewhere),
+                "the provider withholds the claim \"roles\", and keeps it elsewhere (aggregated or distributed claims), where the gate does not read",
             ),
         ] {
             let held = with(cause);
             assert_eq!(held.to_string(), line);
-            assert_eq!(held.is_withheld(), cause == GapCause::Withheld);
+            assert_eq!(
+                held.withheld().map(GapCause::Withheld),
+                Some(cause).filter(|cause| matches!(cause, GapCause::Withheld(_)))
+            );
         }
     }
 

@@ -11,8 +11,10 @@ impl Reject {
         Some(match self {
             Self::Forbidden(_) => "if this should be open, change the route's access",
             Self::CrossSite(what) => what.remedy(),
-            Self::Barred { barred, .. } if barred.denied.held.is_withheld() => WITHHELD,
-            Self::Barred { .. } => ALLOW,
+            Self::Barred { barred, .. } => match barred.denied.held.withheld() {
+                Some(why) => Misfit::Withheld(why).remedy(),
+                None => ALLOW,
+            },
             Self::Elsewhere(_) => {
                 "if they should pass, add their network to the route's networks; behind a proxy, name it in trusted_proxies"
             }
@@ -133,9 +135,6 @@ fn answered(code: &str) -> &'static str {
 }
 
 const ALLOW: &str = "if they should pass, name them, or a group of theirs, in allow";
-
-/// Of groups, of which Entra ID names none if they are too many.
-const WITHHELD: &str = "have the provider send fewer groups: in Entra ID only those assigned to the application, or app roles";
 
 fn login(error: &LoginError) -> Option<&'static str> {
     Some(match error {

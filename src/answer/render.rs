@@ -220,10 +220,10 @@ pub struct HeldJson<'a> {
     count: usize,
     /// How many of them the session had no room for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    omitted: Option<usize>,
+    omitted: Option<u32>,
     /// How many more stand there that are no names.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unusable: Option<usize>,
+    unusable: Option<u32>,
     /// The first of them.
     names: &'a [String],
 }

@@ -34,6 +34,11 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Whether what is known of somebody is what a session of theirs held.
+    pub fn rests_on_session(self) -> bool {
+        matches!(self, Self::Session | Self::ApiToken | Self::AccessToken)
+    }
+
     /// Each.
     pub const ALL: [Self; 7] = [
         Self::Session,

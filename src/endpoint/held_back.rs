@@ -381,7 +381,7 @@ fn narrow(
             provider: identity.provider.clone(),
             subject: identity.subject.clone(),
             proof,
-            denied,
+            denied: denied.of_proof(proof),
             route: Some(RouteDenial {
                 name: "the question's query".to_owned(),
                 message: None,

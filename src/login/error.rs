@@ -281,6 +281,7 @@ fn misfit(misfit: Misfit) -> &'static str {
         Misfit::Clock => {
             "This site's clock and the provider's are too far apart. Please tell whoever runs this site."
         }
+        Misfit::Withheld(why) => why.sentence(),
         Misfit::MetadataTooLarge => {
             "The provider says more about itself than this site takes. Please ask whoever runs this site to raise \
              limits.provider_response."

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use self::value::{copy_without, fits, header_text, is_email, text, values};
-pub(super) use self::value::{is_true, is_withheld};
+pub(super) use self::value::{is_true, withheld};
 pub use self::{evidence::Evidence, refresh::Spoke, value::find};
 use crate::{
     access::{Allow, allow},
@@ -227,7 +227,7 @@ impl ClaimRules {
                     room -= text.len();
                     carried.push((Text::from(path.as_str()), Text::from(text)));
                 }
-                None if !is_withheld(claims, path) => {}
+                None if withheld(claims, path).is_none() => {}
                 _ => omitted.push(Text::from(path.as_str())),
             }
         }
@@ -253,13 +253,30 @@ impl ClaimRules {
 
     /// Whether what stands at `path` may be, hold or lie within an address.
     pub fn meets_address(&self, path: &str) -> bool {
-        let is_below = |path: &str, other: &str| {
-            path.strip_prefix(other)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let mut addresses = self.addresses.iter();
+        addresses.any(|(email, _)| meets(path, email))
+    }
+
+    /// Where something is looked for that a further place may add by itself. An address and what vouches for it are not of it: they belong
+    /// together.
+    pub fn single_paths(&self) -> Vec<&str> {
+        let names = &self.names;
+        let named = [&names.groups, &names.login, &names.name, &names.picture];
+        let named = named.into_iter().chain(&self.wanted).map(String::as_str);
+        let is_of_pair = |path: &str| {
+            let mut pairs = self.addresses.iter();
+            pairs.any(|(email, verified)| meets(path, email) || meets(path, verified))
         };
-        self.addresses
-            .iter()
-            .any(|(email, _)| is_below(path, email) || is_below(email, path))
+        named
+            .chain(self.listed())
+            .filter(|path| !is_of_pair(path))
+            .collect()
+    }
+
+    /// The paths of the lists `claims.PATH`.
+    fn listed(&self) -> impl Iterator<Item = &str> {
+        let lists = self.facts.lists().iter();
+        lists.filter_map(|list| list.key.strip_prefix("claims."))
     }
 
     /// What stands at the paths of the lists `claims.PATH`.
@@ -279,7 +296,7 @@ impl ClaimRules {
     fn groups(&self, claims: &Map<String, Value>) -> (Vec<Text>, u32, u32) {
         let Some(value) = find(claims, &self.names.groups) else {
             // How many they are nobody knows, but not none.
-            let omitted = is_withheld(claims, &self.names.groups);
+            let omitted = withheld(claims, &self.names.groups).is_some();
             return (Vec::new(), u32::from(omitted), 0);
         };
         let (mut groups, unusable) = value::groups(value);
@@ -296,17 +313,25 @@ impl ClaimRules {
             left.is_some() || self.names_group(group)
         });
         let kept = kept.count();
-        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
-        let omitted = number(groups.len() - kept);
+        let omitted = u32::try_from(groups.len() - kept).unwrap_or(u32::MAX);
         groups.truncate(kept);
         let groups = groups.into_iter().map(Text::from).collect();
-        (groups, omitted, number(unusable))
+        (groups, omitted, unusable)
     }
 
     fn names_group(&self, group: &String) -> bool {
         let mut lists = self.facts.lists().iter();
         lists.any(|list| list.key == "groups" && list.entries.contains(group))
     }
+}
+
+/// Whether what stands at one of the paths may be, hold or lie within what stands at the other.
+fn meets(path: &str, other: &str) -> bool {
+    let is_below = |path: &str, other: &str| {
+        path.strip_prefix(other)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    is_below(path, other) || is_below(other, path)
 }
 
 /// What of `memberships`, pairs of a list's key and what somebody has there, the lists of `allow` name,

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::{claims::ClaimError, http::HttpError};
 use crate::{
+    identity::Withheld,
     jose::JwtError,
     provider::{
         bearer::{SignedFlaw, TokenFlaw},
@@ -72,6 +73,14 @@ pub enum ProviderError {
     /// The provider's signature below an answer about a token does not hold (RFC 9701).
     #[error("introspection endpoint: the signed answer does not hold: {0}")]
     SignedAnswer(JwtError),
+    /// It says that there is something where an allow list looks, and not what. That must not be taken for nothing.
+    #[error("the provider withholds the claim \"{claim}\", for which an allow list asks, {why}")]
+    Withheld {
+        /// The path of the claim.
+        claim: String,
+        /// Why it does.
+        why: Withheld,
+    },
     /// The claims do not make an identity.
     #[error("claims: {0}")]
     Claims(#[from] ClaimError),
@@ -90,8 +99,12 @@ impl ProviderError {
     /// Whether a bearer token is to blame, and neither the provider nor the way there.
     pub fn is_of_token(&self) -> bool {
         match self {
-            Self::Bearer(_) | Self::Token(_) | Self::IdToken(_) | Self::Claims(_) => true,
-            // What it leaves out, and what its holder may not be asked with it.
+            Self::Bearer(_)
+            | Self::Token(_)
+            | Self::IdToken(_)
+            | Self::Claims(_)
+            | Self::Withheld { .. } => true,
+            // What its holder may not be asked with it.
             Self::Answer { call, .. } => matches!(
                 call,
                 Call::Token | Call::Userinfo | Call::Emails | Call::Memberships | Call::Groups
@@ -127,6 +140,7 @@ impl ProviderError {
                 Call::Discovery | Call::Keys => Misfit::MetadataTooLarge,
                 _ => Misfit::TooLarge,
             }),
+            Self::Withheld { why, .. } => Some(Misfit::Withheld(*why)),
             _ => None,
         }
     }
@@ -186,6 +200,8 @@ impl ProviderError {
         match self {
             Self::Http { call, error } => *call == Call::Token && error.may_have_been_heeded(),
             Self::Answer { call, .. } => *call == Call::Token,
+            // Of the ID token that came with the new one.
+            Self::Withheld { .. } => true,
             _ => false,
         }
     }
@@ -223,6 +239,8 @@ pub enum Misfit {
     TooLarge,
     /// The provider says more of itself than we take.
     MetadataTooLarge,
+    /// The provider does not send what rules ask for.
+    Withheld(Withheld),
 }
 
 impl Misfit {
@@ -241,6 +259,13 @@ impl Misfit {
             }
             Self::MetadataTooLarge => {
                 "raise limits.provider_response: the provider's own metadata or keys are larger"
+            }
+            // Entra ID names no group if they are too many.
+            Self::Withheld(Withheld::TooMany) => {
+                "have the provider send fewer groups: in Entra ID only those assigned to the application, or app roles"
+            }
+            Self::Withheld(Withheld::Elsewhere) => {
+                "have the provider send the claim itself: the gate does not follow _claim_names"
             }
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Session;
 use crate::{
     clock::Timestamp,
-    identity::{Authentication, Gap, GapCause, Identity, Notes},
+    identity::{Authentication, Gap, GapCause, Identity, Notes, Withheld},
     text::Text,
     tokens::Tokens,
 };
@@ -210,13 +210,16 @@ impl<'a> NotesParts<'a> {
     /// The notes, with these `gaps` from behind them. `text` makes a string of its bytes.
     fn read(
         self,
-        gaps: Vec<(&[u8], &[u8], GapCause)>,
+        gaps: Vec<(&[u8], &[u8], u8)>,
         text: impl Fn(&[u8]) -> Option<Text>,
     ) -> Option<Notes> {
         let texts = |parts: Vec<&[u8]>| parts.into_iter().map(&text).collect::<Option<Vec<_>>>();
         let gaps = gaps.into_iter().map(|(list, claim, cause)| {
-            let (list, claim) = (text(list)?, text(claim)?);
-            Some(Gap { list, claim, cause })
+            Some(Gap {
+                list: text(list)?,
+                claim: text(claim)?,
+                cause: cause_of(cause),
+            })
         });
         Some(Notes {
             omitted_groups: self.omitted_groups,
@@ -253,7 +256,7 @@ fn or_nothing<'a, T: Default + Deserialize<'a>>(rest: &'a [u8]) -> Option<(T, &'
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 struct GapParts<'a> {
     #[serde(borrow)]
-    gaps: Vec<(&'a [u8], &'a [u8], GapCause)>,
+    gaps: Vec<(&'a [u8], &'a [u8], u8)>,
     id_omitted: bool,
 }
 
@@ -262,7 +265,13 @@ impl<'a> GapParts<'a> {
         let gaps = session.identity.notes.gaps.iter();
         Self {
             gaps: gaps
-                .map(|gap| (&**gap.list.bytes(), &**gap.claim.bytes(), gap.cause))
+                .map(|gap| {
+                    (
+                        &**gap.list.bytes(),
+                        &**gap.claim.bytes(),
+                        byte_of(gap.cause),
+                    )
+                })
                 .collect(),
             id_omitted: session.tokens.id_omitted,
         }
@@ -276,6 +285,25 @@ impl<'a> AuthenticationParts<'a> {
             before: at.map(|at| session.created_at.0.wrapping_sub(at.0)),
             acr: bytes_of(acr.as_ref()),
         }
+    }
+}
+
+fn byte_of(cause: GapCause) -> u8 {
+    match cause {
+        GapCause::Absent => 0,
+        GapCause::Empty => 1,
+        GapCause::Withheld(Withheld::TooMany) => 2,
+        GapCause::Withheld(Withheld::Elsewhere) => 3,
+    }
+}
+
+/// A later version may know further ones. Nothing was found there either.
+fn cause_of(byte: u8) -> GapCause {
+    match byte {
+        1 => GapCause::Empty,
+        2 => GapCause::Withheld(Withheld::TooMany),
+        3 => GapCause::Withheld(Withheld::Elsewhere),
+        _ => GapCause::Absent,
     }
 }
 
@@ -369,6 +397,23 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_a_newer_version_knows_ends_no_session() {
+        let mut session = typical();
+        session.identity.notes.gaps = vec![Gap {
+            list: "groups".into(),
+            claim: "roles".into(),
+            cause: GapCause::Withheld(Withheld::Elsewhere),
+        }];
+        let mut newer = encode(&session);
+        let roles = newer.windows(5).position(|bytes| bytes == b"roles");
+        let cause = &mut newer[roles.unwrap() + 5];
+        assert_eq!(*cause, 3);
+        *cause = 9;
+        let read = decode(&Bytes::from(newer)).unwrap();
+        assert_eq!(read.identity.notes.gaps[0].cause, GapCause::Absent);
+    }
+
+    #[test]
     fn refuses_lists_that_claim_to_be_longer_than_the_text() {
         let mut bytes = vec![VERSION];
         bytes.extend([0; 40]);
@@ -403,7 +448,7 @@ mod tests {
     }
 
     fn gaps() -> impl Strategy<Value = Gap> {
-        let causes = vec![GapCause::Absent, GapCause::Empty, GapCause::Withheld];
+        let causes: Vec<GapCause> = (0..4).map(cause_of).collect();
         let cause = proptest::sample::select(causes);
         (text(), text(), cause).prop_map(|(list, claim, cause)| Gap { list, claim, cause })
     }

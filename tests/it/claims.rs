@@ -1,6 +1,8 @@
 //! What a provider says of somebody reaches the app whole, or the app is told how much is missing; and who may not pass
 //! can be told why.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -341,6 +343,45 @@ async fn groups_that_a_provider_withholds_are_no_groups_that_are_not_there() {
     }
 }
 
+/// The same where the provider's own list asks for them: there is no login.
+#[tokio::test]
+async fn what_a_provider_withholds_from_its_own_list_is_told() {
+    for (list, withheld, words, remedy) in [
+        (
+            "groups = [\"staff\"]",
+            json!({ "hasgroups": true }),
+            "because they are too many",
+            "send fewer groups",
+        ),
+        (
+            "claims = { dept = [\"eng\"] }",
+            json!({ "_claim_names": { "dept": "src1" } }),
+            "keeps that elsewhere",
+            "send the claim itself",
+        ),
+    ] {
+        let (house, upstream, _provider) = arranged(
+            |behaviour| {
+                behaviour.user["groups"] = Value::Null;
+                behaviour.id_token = withheld;
+                behaviour.userinfo = json!({ "groups": null });
+            },
+            |plan| plan.allow(&format!("{{ {list} }}")),
+        )
+        .await;
+        let reply = house.browser().follow("/").await;
+        assert_eq!(reply.status, StatusCode::BAD_GATEWAY);
+        assert!(reply.text().contains(words), "{}", reply.text());
+        assert_eq!(upstream.count(), 0);
+        let line = house
+            .access_line("/oauth2/callback/script")
+            .await
+            .to_string();
+        assert!(line.contains(remedy), "{line}");
+        assert!(line.contains("withholds the claim"), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_routes_denial_tells_a_claim_that_is_absent_from_one_that_is_empty() {
     for (groups, said, absent) in [
@@ -394,8 +435,17 @@ async fn groups_that_begin_to_be_missing_at_a_refresh_are_told_of_once() {
     let ada = house.browser();
     ada.sign_in("/").await;
     provider.user("groups", json!(ids(300)));
-    for _ in 0..2 {
-        tokio::time::sleep(crate::renewal::OVER).await;
+    for renewals in 1..=2 {
+        let is_renewed = async {
+            while provider.renewals() < renewals {
+                ada.get("/").await.seen();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let deadline = Duration::from_secs(30);
+        tokio::time::timeout(deadline, is_renewed)
+            .await
+            .expect("a refresh");
         let seen = ada.get("/").await.seen();
         assert_eq!(missing(seen.header("x-user-groups-missing")), 130);
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ClaimRules, find,
-    value::{is_withheld, names},
+    value::{names, withheld},
 };
 use crate::{
     identity::{Gap, GapCause},
@@ -20,7 +20,7 @@ impl ClaimRules {
     }
 
     /// Where the list `list` looks; none where it is no claim.
-    pub(super) fn claim_of<'r>(&'r self, list: &'r str) -> Option<&'r str> {
+    pub fn claim_of<'r>(&'r self, list: &'r str) -> Option<&'r str> {
         let names = &self.names;
         let path = match list {
             "groups" => &names.groups,
@@ -35,7 +35,8 @@ impl ClaimRules {
     pub(super) fn gaps(&self, claims: &Map<String, Value>) -> Vec<Gap> {
         let groups = ("groups", Some(&*self.names.groups));
         let is_named = self.lists().any(|(list, _)| list == "groups");
-        let further = (!is_named && is_withheld(claims, &self.names.groups)).then_some(groups);
+        let is_withheld = withheld(claims, &self.names.groups).is_some();
+        let further = (!is_named && is_withheld).then_some(groups);
         let gap = |(list, claim): (&str, Option<&str>)| {
             let claim = claim?;
             Some(Gap {
@@ -50,11 +51,8 @@ impl ClaimRules {
 
 fn cause(claims: &Map<String, Value>, list: &str, path: &str) -> Option<GapCause> {
     let Some(value) = find(claims, path) else {
-        return Some(if is_withheld(claims, path) {
-            GapCause::Withheld
-        } else {
-            GapCause::Absent
-        });
+        let withheld = withheld(claims, path).map(GapCause::Withheld);
+        return withheld.or(Some(GapCause::Absent));
     };
     let (names, _) = names(list, value);
     let is_empty = names.iter().all(String::is_empty);
@@ -68,6 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         access::Allow,
+        identity::Withheld,
         provider::{claims::ClaimNames, settings::ProviderSettings},
     };
 
@@ -102,7 +101,11 @@ mod tests {
             [
                 of("groups", "groups", GapCause::Empty),
                 of("users", "preferred_username", GapCause::Absent),
-                of("claims.dept", "dept", GapCause::Withheld),
+                of(
+                    "claims.dept",
+                    "dept",
+                    GapCause::Withheld(Withheld::Elsewhere)
+                ),
             ]
         );
     }
@@ -127,7 +130,8 @@ mod tests {
     #[test]
     fn groups_that_are_withheld_are_noted_without_a_rule() {
         let claims = json!({ "hasgroups": true });
-        let withheld = ("groups".to_owned(), "groups".to_owned(), GapCause::Withheld);
+        let too_many = GapCause::Withheld(Withheld::TooMany);
+        let withheld = ("groups".to_owned(), "groups".to_owned(), too_many);
         for lists in [&[] as &[(&str, &[&str])], &[("groups", &["a"])]] {
             assert_eq!(gaps(lists, &claims), std::slice::from_ref(&withheld));
         }

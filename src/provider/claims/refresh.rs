@@ -25,13 +25,11 @@ impl ClaimRules {
     /// What decides about somebody, or is told to the app, and `token` is silent about.
     pub fn silent_in(&self, token: &Map<String, Value>) -> Vec<String> {
         let names = &self.names;
-        let lists = self.facts.lists().iter();
-        let lists = lists.filter_map(|list| list.key.strip_prefix("claims."));
         let mut paths: Vec<String> = [&names.groups, &names.email, &names.login]
             .into_iter()
             .chain(&self.wanted)
             .map(String::as_str)
-            .chain(lists)
+            .chain(self.listed())
             .filter(|path| find(token, path).is_none())
             .map(str::to_owned)
             .collect();
@@ -62,12 +60,10 @@ impl ClaimRules {
         let keep = |path: &str, new: Option<Text>, old: &Option<Text>| {
             if stands(path) { old.clone() } else { new }
         };
-        let list_stands = |key: &str| match key {
-            "users" => stands(&names.login),
-            // A vendor's own are read from the ID token.
-            key => key
-                .strip_prefix("claims.")
-                .map_or(spoke == Spoke::Userinfo, stands),
+        // A vendor's own are read from the ID token.
+        let list_stands = |list: &str| {
+            let claim = self.claim_of(list);
+            claim.map_or(spoke == Spoke::Userinfo, stands)
         };
         let pairs =
             |new: Vec<(Text, Text)>, old: &[(Text, Text)], stands: &dyn Fn(&str) -> bool| {
@@ -76,37 +72,7 @@ impl ClaimRules {
                 said.chain(kept).collect()
             };
         let groups_stand = stands(&names.groups);
-        let omitted = |identity: &Identity, of: bool| {
-            let paths = identity.notes.omitted_claims.clone().into_iter();
-            paths.filter(move |path| stands(path) == of)
-        };
-        let gaps = |identity: &Identity, of: bool| {
-            let gaps = identity.notes.gaps.clone().into_iter();
-            gaps.filter(move |gap| stands(&gap.claim) == of)
-        };
-        let new_notes = Notes {
-            omitted_groups: if groups_stand {
-                notes.omitted_groups
-            } else {
-                identity.notes.omitted_groups
-            },
-            unusable_groups: if groups_stand {
-                notes.unusable_groups
-            } else {
-                identity.notes.unusable_groups
-            },
-            omitted_claims: omitted(&identity, false)
-                .chain(omitted(previous, true))
-                .collect(),
-            found_beside: notes.found_beside.clone(),
-            userinfo_answered: notes.userinfo_answered,
-            token_subject: identity
-                .notes
-                .token_subject
-                .clone()
-                .or_else(|| notes.token_subject.clone()),
-            gaps: gaps(&identity, false).chain(gaps(previous, true)).collect(),
-        };
+        let new_notes = completed_notes(identity.notes, notes, &names.groups, &stands);
         // The same address and no word about it: what vouched for it was said elsewhere.
         let unsaid = stands(&names.email_verified) && !is_noted(&names.email);
         let same = find(claims, &names.email).and_then(Value::as_str) == previous.email.as_deref();
@@ -132,5 +98,33 @@ impl ClaimRules {
             subject: identity.subject,
             authentication: identity.authentication,
         }
+    }
+}
+
+/// What is known of how somebody was told: of what `stands` as before, and of what is new.
+fn completed_notes(
+    new: Notes,
+    previous: &Notes,
+    groups: &str,
+    stands: &dyn Fn(&str) -> bool,
+) -> Notes {
+    let of_groups = if stands(groups) { previous } else { &new };
+    let (omitted_groups, unusable_groups) = (of_groups.omitted_groups, of_groups.unusable_groups);
+    let mut omitted_claims = new.omitted_claims;
+    omitted_claims.retain(|path| !stands(path));
+    let old = previous.omitted_claims.iter().filter(|path| stands(path));
+    omitted_claims.extend(old.cloned());
+    let mut gaps = new.gaps;
+    gaps.retain(|gap| !stands(&gap.claim));
+    let old = previous.gaps.iter().filter(|gap| stands(&gap.claim));
+    gaps.extend(old.cloned());
+    Notes {
+        omitted_groups,
+        unusable_groups,
+        omitted_claims,
+        found_beside: previous.found_beside.clone(),
+        userinfo_answered: previous.userinfo_answered,
+        token_subject: new.token_subject.or_else(|| previous.token_subject.clone()),
+        gaps,
     }
 }

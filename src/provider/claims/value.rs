@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::MAX_GROUP;
-use crate::text::Text;
+use crate::{identity::Withheld, text::Text};
 
 /// The value at `path`: keys and list indices joined by dots. A key that has dots itself
 /// (`https://example.com/roles`) is found too; the longest fitting key wins. Null is nothing: what a provider does not say
@@ -43,15 +43,21 @@ fn below<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
 
 /// Whether `claims` say that what stands at `path` is kept elsewhere (Core §5.6.2), or, in one vendor's
 /// words for the same, that there are groups and too many of them for a token. That is not having none.
-pub(in crate::provider) fn is_withheld(claims: &Map<String, Value>, path: &str) -> bool {
+pub(in crate::provider) fn withheld(claims: &Map<String, Value>, path: &str) -> Option<Withheld> {
     if find(claims, path).is_some() {
-        return false;
+        return None;
     }
     let first = path.split('.').next().unwrap_or(path);
     let elsewhere = claims.get("_claim_names").and_then(Value::as_object);
     let has_groups = claims.get("hasgroups").is_some_and(is_true);
-    elsewhere.is_some_and(|names| names.contains_key(path) || names.contains_key(first))
-        || (has_groups && first == "groups")
+    let is_elsewhere =
+        elsewhere.is_some_and(|names| names.contains_key(path) || names.contains_key(first));
+    // No claim but this one is kept elsewhere because of its size.
+    if first == "groups" {
+        (is_elsewhere || has_groups).then_some(Withheld::TooMany)
+    } else {
+        is_elsewhere.then_some(Withheld::Elsewhere)
+    }
 }
 
 /// What stands at `path`, if it is text, or a number, that a header line can hold and that is not too long.
@@ -124,7 +130,7 @@ pub(in crate::provider) fn is_true(value: &Value) -> bool {
 }
 
 /// What the list `list` reads in a claim: names, and how many more stand there that are none.
-pub(super) fn names(list: &str, value: &Value) -> (Vec<String>, usize) {
+pub(super) fn names(list: &str, value: &Value) -> (Vec<String>, u32) {
     match list {
         "groups" => groups(value),
         _ => (values(value), 0),
@@ -133,12 +139,12 @@ pub(super) fn names(list: &str, value: &Value) -> (Vec<String>, usize) {
 
 /// The groups at a claim that a session and a header can hold, and how many more stand there that are none: no text, too long, or with
 /// control characters.
-pub(super) fn groups(value: &Value) -> (Vec<String>, usize) {
+pub(super) fn groups(value: &Value) -> (Vec<String>, u32) {
     let mut names = group_names(value);
     let empty = names.iter().filter(|name| name.is_empty()).count();
     names.retain(|name| !name.is_empty() && fits(name, MAX_GROUP));
     let unusable = count(value).saturating_sub(empty + names.len());
-    (names, unusable)
+    (names, u32::try_from(unusable).unwrap_or(u32::MAX))
 }
 
 /// How many there are, whether they are names or not.

@@ -18,7 +18,7 @@ use crate::{
     identity::Identity,
     provider::{
         Call, Evidence, ProviderError, RefreshedTokens,
-        claims::{Spoke, find, is_withheld},
+        claims::{Spoke, find, withheld},
         http::HttpError,
     },
     text::Text,
@@ -226,7 +226,8 @@ impl Oidc {
             Value::Object(members) => Value::Object(self.believed(members)),
             other => other,
         };
-        merge(claims, further).ok_or(ProviderError::Answer { call, problem })
+        merge(claims, further, &self.rules.single_paths())
+            .ok_or(ProviderError::Answer { call, problem })
     }
 
     /// The claims with what userinfo adds, where something is missing.
@@ -296,23 +297,15 @@ impl Oidc {
 
     /// What an allow list asks for and the provider keeps back must not be taken for nothing.
     pub(super) fn check_whole(&self, claims: &Map<String, Value>) -> Result<(), ProviderError> {
-        let groups = &self.rules.names().groups;
-        let mut keys = self.profile.allow.lists().iter().map(|list| &*list.key);
-        let is_withheld = |key: &str| match key {
-            "groups" => is_withheld(claims, groups),
-            key => {
-                let path = key.strip_prefix("claims.");
-                path.is_some_and(|path| is_withheld(claims, path))
-            }
-        };
-        if keys.any(is_withheld) {
-            return Err(ProviderError::Answer {
-                call: Call::Token,
-                problem: "the ID token leaves out what the allow list asks for, such as groups, \
-                          because there is too much of it (groups overage)",
-            });
+        let lists = self.profile.allow.lists().iter();
+        let mut looked_at = lists.filter_map(|list| self.rules.claim_of(&list.key));
+        match looked_at.find_map(|claim| Some((claim, withheld(claims, claim)?))) {
+            None => Ok(()),
+            Some((claim, why)) => Err(ProviderError::Withheld {
+                claim: claim.to_owned(),
+                why,
+            }),
         }
-        Ok(())
     }
 }
 

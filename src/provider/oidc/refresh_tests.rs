@@ -112,17 +112,30 @@ async fn null_is_silence_in_an_id_token() {
         assert_eq!(ada.identity.user().as_str(), "ada");
         for status in [401, 403, 404, 500] {
             ada.server.answer("/userinfo", Answer::status(status));
-            let again = ada.signed_again(&token).await;
-            // What userinfo told is not known now, so the session stands as it was until the grace is over.
-            if let Ok(again) = again {
-                assert_eq!(again, ada.identity, "{status} {token}");
-            }
+            let again = ada.signed_again(&token).await.unwrap();
+            // What userinfo told is not known now, and stands as it was.
+            assert_eq!(again, ada.identity, "{status} {token}");
         }
         let again = ada.again(Some(&token), Some(&groups)).await.unwrap();
         assert_eq!(again, ada.identity, "{token}");
         let lost = joined(groups.clone(), &json!({ "groups": null }));
         let again = ada.again(Some(&token), Some(&lost)).await.unwrap();
         assert!(again.groups.is_empty(), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn null_within_an_object_is_silence_too() {
+    let roles = |of: Value| json!({ "name": "Ada", "email": "a@x.example", "email_verified": true, "realm": { "roles": of } });
+    let allow = || Allow::for_test(&[("claims.realm.roles", &["ops"])]);
+    let token = roles(Value::Null);
+    let ada = SignedIn::with(allow(), &token, Some(&roles(json!(["ops"])))).await;
+    assert!(ada.passes(&ada.identity));
+    let again = ada.again(Some(&token), Some(&roles(json!(["ops"])))).await;
+    assert_eq!(again.unwrap(), ada.identity);
+    for lost in [json!(["dev"]), Value::Null] {
+        let again = ada.again(Some(&token), Some(&roles(lost))).await.unwrap();
+        assert!(!ada.passes(&again));
     }
 }
 

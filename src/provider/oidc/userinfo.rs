@@ -7,8 +7,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{super::claims::ClaimRules, metadata::Metadata};
-use crate::{access::Allow, identity_headers::HeaderSource, provider::claims};
+use super::{
+    super::claims::{ClaimRules, find},
+    metadata::Metadata,
+};
+use crate::{access::Allow, identity_headers::HeaderSource};
 
 /// What of an identity the configuration uses.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl RequiredClaims {
         metadata: &Metadata,
     ) -> Absent {
         let names = rules.names();
-        let lacks = |path: &str| claims::find(token, path).is_none();
+        let lacks = |path: &str| find(token, path).is_none();
         // `claims_supported` lists standard claims, and rarely what an operator had added.
         let standard =
             |claim: &str| (rules.is_by_hand(claim) || metadata.may_have(claim)) && lacks(claim);
@@ -108,8 +111,13 @@ impl RequiredClaims {
 }
 
 /// Adds to `token` what only `userinfo` has. The signed token's word stands where both speak. None
-/// where the answer is about somebody else (§5.3.2), or about nobody.
-pub(super) fn merge(mut token: Map<String, Value>, userinfo: Value) -> Option<Map<String, Value>> {
+/// where the answer is about somebody else (§5.3.2), or about nobody. Of an object that both have, only what stands at one of `paths` is
+/// added: other members are not mixed.
+pub(super) fn merge(
+    mut token: Map<String, Value>,
+    userinfo: Value,
+    paths: &[&str],
+) -> Option<Map<String, Value>> {
     let Value::Object(mut userinfo) = userinfo else {
         return None;
     };
@@ -128,9 +136,16 @@ pub(super) fn merge(mut token: Map<String, Value>, userinfo: Value) -> Option<Ma
         userinfo.remove("email");
         userinfo.remove("email_verified");
     }
+    let within = paths.iter().filter(|path| path.contains('.'));
+    let silent = within.filter(|path| find(&token, path).is_none());
+    let added: Vec<(String, Value)> = silent
+        .filter_map(|path| Some(((*path).to_owned(), find(&userinfo, path)?.clone())))
+        .collect();
     for (name, value) in userinfo {
         token.entry(name).or_insert(value);
     }
+    // Under the whole path, which is found before any other.
+    token.extend(added);
     Some(token)
 }
 
@@ -140,7 +155,11 @@ mod tests {
     use serde_json::json;
 
     use super::{super::metadata::Reader, *};
-    use crate::provider::{claims::ClaimNames, http::PlainHttp, settings::ProviderSettings};
+    use crate::provider::{
+        claims::ClaimNames,
+        http::PlainHttp,
+        settings::{ClaimPaths, ProviderSettings},
+    };
 
     fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
@@ -276,7 +295,7 @@ mod tests {
             json!([]),
             json!("1"),
         ] {
-            assert_eq!(merge(token(), other), None);
+            assert_eq!(merge(token(), other, &[]), None);
         }
     }
 
@@ -284,9 +303,63 @@ mod tests {
     fn the_signed_word_stands() {
         let token = object(&json!({ "sub": "1", "name": "Signed", "groups": null, "iss": "i" }));
         let userinfo = json!({ "sub": "1", "name": "Other", "groups": ["a"], "iss": "x", "x": 1 });
-        let merged = merge(token, userinfo).unwrap();
+        let merged = merge(token, userinfo, &[]).unwrap();
         let expected = json!({ "sub": "1", "name": "Signed", "groups": ["a"], "iss": "i", "x": 1 });
         assert_eq!(Value::Object(merged), expected);
+    }
+
+    #[test]
+    fn what_the_token_lacks_within_an_object_is_added_by_its_path() {
+        let merged = |token: Value| {
+            let mut token = object(&token);
+            token.insert("sub".to_owned(), json!("1"));
+            let userinfo =
+                json!({ "sub": "1", "realm": { "roles": ["ops"], "x": 1 }, "all": { "ops": {} } });
+            merge(token, userinfo, &["realm.roles", "all"]).unwrap()
+        };
+        for silent in [
+            json!({ "realm": { "roles": null } }),
+            json!({ "realm": { "y": 2 } }),
+            json!({}),
+        ] {
+            let found = merged(silent.clone());
+            assert_eq!(
+                find(&found, "realm.roles"),
+                Some(&json!(["ops"])),
+                "{silent}"
+            );
+        }
+        let spoken = merged(json!({ "realm": { "roles": [] }, "all": { "dev": {} } }));
+        assert_eq!(find(&spoken, "realm.roles"), Some(&json!([])));
+        assert_eq!(find(&spoken, "realm.x"), None);
+        // Members of an object may be the names themselves.
+        assert_eq!(find(&spoken, "all"), Some(&json!({ "dev": {} })));
+    }
+
+    #[test]
+    fn an_address_within_an_object_is_of_one_place() {
+        let config = ProviderSettings {
+            allow: Allow::for_test(&[
+                ("claims.who.mail", &["a@x"]),
+                ("claims.who.is_sure", &["true"]),
+                ("claims.who.dept", &["eng"]),
+            ]),
+            claims: ClaimPaths {
+                email: Some("who.mail".to_owned()),
+                email_verified: Some("who.is_sure".to_owned()),
+                ..ClaimPaths::default()
+            },
+            ..ProviderSettings::for_test("corp", "")
+        };
+        let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
+        let token = object(&json!({ "sub": "1", "who": { "mail": "a@x" } }));
+        let userinfo =
+            json!({ "sub": "1", "who": { "mail": "b@x", "is_sure": true, "dept": "eng" } });
+        let merged = merge(token, userinfo, &rules.single_paths()).unwrap();
+        let identity = rules.identity_with(&merged, Vec::new()).unwrap();
+        assert_eq!(identity.email, None);
+        let kept: Vec<&str> = identity.memberships.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(kept, ["claims.who.dept"]);
     }
 
     #[test]
@@ -296,7 +369,7 @@ mod tests {
             token.insert("sub".to_owned(), json!("1"));
             let mut userinfo = userinfo;
             userinfo["sub"] = json!("1");
-            let merged = merge(token, userinfo).unwrap();
+            let merged = merge(token, userinfo, &[]).unwrap();
             (
                 merged.get("email").cloned(),
                 merged.get("email_verified").cloned(),
@@ -336,7 +409,7 @@ mod tests {
                 claims
             };
             let (token, userinfo) = (claims(from_token, "t@x"), claims(from_userinfo, "u@x"));
-            let merged = merge(token.clone(), Value::Object(userinfo.clone())).unwrap();
+            let merged = merge(token.clone(), Value::Object(userinfo.clone()), &[]).unwrap();
             let source = match merged.get("email").and_then(Value::as_str) {
                 Some("t@x") => token,
                 Some(_) => userinfo,
