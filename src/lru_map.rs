@@ -29,7 +29,7 @@ impl Key for [u8; 16] {
 
 /// What can be kept.
 pub trait Used {
-    /// When it was used last.
+    /// When it was used last; where use prolongs nothing, when it was made.
     fn used_at(&self) -> Timestamp;
 
     /// How much of the room it takes.
@@ -48,7 +48,7 @@ pub struct LruMap<K, V> {
 }
 
 struct Shard<K, V> {
-    values: HashMap<Hashed<K>, V, BuildHasherDefault<AsItIs>>,
+    values: HashMap<ByBits<K>, V, BuildHasherDefault<IdentityHasher>>,
     weight: usize,
     swept_at: Timestamp,
 }
@@ -75,14 +75,14 @@ impl<K: Key, V: Used> LruMap<K, V> {
     pub fn read<T>(&self, key: &K, read: impl FnOnce(&V) -> T) -> Option<T> {
         read_lock(self.shard(key))
             .values
-            .get(&Hashed(*key))
+            .get(&ByBits(*key))
             .map(read)
     }
 
     /// Changes the value of `key` in its place, where there is one.
     pub fn alter<T>(&self, key: &K, alter: impl FnOnce(&mut V) -> T) -> Option<T> {
         let mut shard = write_lock(self.shard(key));
-        let value = shard.values.get_mut(&Hashed(*key))?;
+        let value = shard.values.get_mut(&ByBits(*key))?;
         let before = value.weight();
         let outcome = alter(value);
         let after = value.weight();
@@ -104,7 +104,7 @@ impl<K: Key, V: Used> LruMap<K, V> {
         // Alone it would take more than all of the room.
         if weight <= self.room {
             shard.weight += weight;
-            shard.values.insert(Hashed(key), value);
+            shard.values.insert(ByBits(key), value);
         }
     }
 
@@ -134,7 +134,7 @@ impl<K: Key, V: Used> LruMap<K, V> {
 
 impl<K: Key, V: Used> Shard<K, V> {
     fn remove(&mut self, key: &K) {
-        if let Some(value) = self.values.remove(&Hashed(*key)) {
+        if let Some(value) = self.values.remove(&ByBits(*key)) {
             self.weight -= value.weight();
         }
     }
@@ -156,7 +156,7 @@ impl<K: Key, V: Used> Shard<K, V> {
     fn shrink_to(&mut self, weight: usize) {
         let uses = self.values.iter();
         let mut uses: Vec<(Timestamp, K)> = uses
-            .map(|(Hashed(key), value)| (value.used_at(), *key))
+            .map(|(ByBits(key), value)| (value.used_at(), *key))
             .collect();
         uses.sort_unstable();
         for (_, key) in uses {
@@ -169,9 +169,9 @@ impl<K: Key, V: Used> Shard<K, V> {
 }
 
 #[derive(PartialEq, Eq)]
-struct Hashed<K>(K);
+struct ByBits<K>(K);
 
-impl<K: Key> Hash for Hashed<K> {
+impl<K: Key> Hash for ByBits<K> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0.bits());
     }
@@ -179,11 +179,11 @@ impl<K: Key> Hash for Hashed<K> {
 
 /// Takes [`Key::bits`] for the hash.
 #[derive(Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn write(&mut self, _: &[u8]) {
-        unreachable!("`Hashed` writes one number");
+        unreachable!("`ByBits` writes one number");
     }
 
     fn write_u64(&mut self, bits: u64) {

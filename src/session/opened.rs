@@ -50,8 +50,8 @@ pub(super) fn is_one(session: &Session) -> bool {
     matches!(&*session.identity.provider, API_TOKEN | CONFIGURED)
 }
 
-/// When a token opened what `session` stands for: it ends where the end of such a token may be forgotten. None where a login or what the
-/// configuration names did.
+/// When it was opened by a token. Revocations of tokens are forgotten beyond their bound, and what was opened by then ends. None where a login or
+/// what the configuration names opened it.
 pub(super) fn by_token_at(session: &Session) -> Option<Timestamp> {
     let is_by_token = session.login_id == NO_LOGIN && &*session.identity.provider != CONFIGURED;
     is_by_token.then_some(session.seen_at)

@@ -58,7 +58,7 @@ pub(in crate::provider) fn build(
             email_verified: "email_verified".to_owned(),
             name: "displayname".to_owned(),
             picture: "image.link".to_owned(),
-            groups: "group_names".to_owned(),
+            groups: "groups".to_owned(),
         },
     };
     Arc::new(Rest::new(config, headers, http, dialect, Intra { api, me }))
@@ -111,7 +111,7 @@ impl UserLookup for Intra {
         let call = Call::Userinfo;
         let mut claims = self.api.object(call, &self.me, bearer.token).await?;
         let memberships = memberships(&claims, bearer.now);
-        // Two things that the answer has not, at least not so.
+        // Two things that the answer has not, at least not so: groups are objects there.
         let is_vouched_for = claims
             .get("kind")
             .is_some_and(|kind| kind.as_str().is_some_and(|kind| kind != "external"));
@@ -121,7 +121,7 @@ impl UserLookup for Intra {
             .iter()
             .filter_map(|group| Some(text(group, "name")?.into()))
             .collect();
-        claims.insert("group_names".to_owned(), names.into());
+        claims.insert("groups".to_owned(), names.into());
         Ok(UserRecord {
             claims,
             memberships,
