@@ -4,7 +4,7 @@ use std::{io::ErrorKind, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
+    header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
@@ -101,6 +101,7 @@ impl Gate {
         async move {
             let record = &mut begun.record;
             let mut wants_tunnel = false;
+            let mut may_end_elsewhere = false;
             let mut guard = None;
             let (result, audience, password) = match begun.request {
                 Ok(request) => {
@@ -110,6 +111,7 @@ impl Gate {
                     (result, audience, password)
                 }
                 Err(unclean) => {
+                    may_end_elsewhere = unclean.may_end_elsewhere;
                     let reject = Reject::BadRequest(unclean.sentence);
                     (Err(reject), unclean.audience, None)
                 }
@@ -142,6 +144,9 @@ impl Gate {
                 let reject = Reject::BadRequest("no WebSocket was opened at this address".into());
                 response = self.render(&reject, audience, record);
             }
+            if may_end_elsewhere {
+                close_after(&mut response);
+            }
             record.note_answer(response.status());
             match response.extensions_mut().remove::<Handover>() {
                 None => response.map(|body| Recorded::new(body, begun.record)),
@@ -163,7 +168,10 @@ impl Gate {
             Ok(request) => request.audience,
             Err(unclean) => unclean.audience,
         };
-        let response = self.render(reject, audience, &mut record);
+        let mut response = self.render(reject, audience, &mut record);
+        if request.is_err_and(|unclean| unclean.may_end_elsewhere) {
+            close_after(&mut response);
+        }
         record.note_answer(response.status());
         response.map(|body| Recorded::new(body, record))
     }
@@ -529,6 +537,12 @@ impl Gate {
 }
 
 /// Where `request` goes.
+/// Has the connection end with `response`.
+fn close_after(response: &mut Response<Body>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+}
+
 fn place_of(request: &CleanRequest) -> Place<'_> {
     let seen = request.forwarding.seen();
     Place {

@@ -95,6 +95,9 @@ pub struct Unacceptable {
     pub audience: Audience,
     /// The name that a trusted proxy has given the request.
     pub given_id: Option<Text>,
+    /// Whether it has a `Transfer-Encoding`, so that others may see its end elsewhere: nothing more is read from its
+    /// connection (RFC 9112 §6.1).
+    pub may_end_elsewhere: bool,
 }
 
 /// What one pass over the headers finds, so that nothing is looked for that is not there.
@@ -214,6 +217,7 @@ impl Normalizer {
                 sentence,
                 audience,
                 given_id: given_id.clone(),
+                may_end_elsewhere: noted.hop.transfer_encoding(),
             })
         };
         let host = settle_host(&mut head, noted.hosts, noted.host.take());

@@ -201,8 +201,8 @@ impl Admission {
         let capacity = self.bounds.load().capacity;
         let mut book = self.lock();
         let mut evicted = None;
-        if let Some(client) = client
-            && book.connections_of(client) >= capacity.per_client
+        if let (Some(client), Some(peer)) = (client, peer)
+            && book.connections_of(client) >= capacity.of_client(peer)
         {
             book.close_idle_of(client)
                 .map_err(|why| why(Full::Client))?;
@@ -389,7 +389,7 @@ impl Place {
         }
         let capacity = admission.bounds.load().capacity;
         let mut book = admission.lock();
-        if book.connections_of(client) >= capacity.per_client {
+        if book.connections_of(client) >= capacity.of_client(peer) {
             let shortage = Full::Client.shortage();
             if book.close_idle_of(client).is_err() {
                 admission.metrics.refused(shortage);

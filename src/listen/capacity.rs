@@ -1,6 +1,6 @@
 //! How many connections, of clients and to apps, the limit on open files and the memory allow.
 
-use std::{fs, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use crate::limits::Limits;
 
@@ -45,8 +45,10 @@ pub struct Capacity {
     pub connections: usize,
     /// Of one client address.
     pub per_client: usize,
-    /// Whether `limits.connections_per_client` was set. Then it holds for loopback addresses too, which otherwise
-    /// are exempt: a proxy on this machine that `trusted_proxies` does not name stands for everybody behind it.
+    /// Of one loopback address. Without a bound where `limits.connections_per_client` was not set: a proxy on this machine that
+    /// `trusted_proxies` does not name stands for everybody behind it.
+    pub per_loopback_client: usize,
+    /// Whether connections and requests of loopback addresses are counted.
     pub counts_loopback: bool,
     /// Of clients, told to close and not closed yet.
     pub closing: usize,
@@ -85,11 +87,24 @@ impl Capacity {
         Self {
             connections: count(connections),
             per_client: count(per_client),
-            counts_loopback: limits.connections_per_client.is_some(),
+            per_loopback_client: limits
+                .connections_per_client
+                .map_or(usize::MAX, |number| count(u64::from(number))),
+            counts_loopback: limits.connections_per_client.is_some()
+                || limits.requests_per_client.is_some(),
             closing: count(closing),
             upstreams: count(upstreams),
             aside: count(aside),
             requests_per_client: count(requests_per_client),
+        }
+    }
+
+    /// How many connections there may be of `peer`, whose connections are counted.
+    pub(super) fn of_client(&self, peer: IpAddr) -> usize {
+        if peer.to_canonical().is_loopback() {
+            self.per_loopback_client
+        } else {
+            self.per_client
         }
     }
 }
@@ -101,6 +116,7 @@ impl Capacity {
         Self {
             connections,
             per_client,
+            per_loopback_client: usize::MAX,
             counts_loopback: false,
             closing: 256.min(connections / 2).max(1),
             upstreams: connections,
@@ -220,6 +236,15 @@ mod tests {
         let seven = capacity(&limits, 1_000_000, None);
         assert_eq!((seven.connections, seven.per_client), (7, 4));
         assert!(!seven.counts_loopback);
+        let requests = Limits {
+            requests_per_client: Some(3),
+            ..limits
+        };
+        let requests = capacity(&requests, 1_000_000, None);
+        assert!(requests.counts_loopback);
+        let [near, far] =
+            [[127, 0, 0, 9], [192, 0, 2, 9]].map(|address| requests.of_client(address.into()));
+        assert_eq!((near, far), (usize::MAX, 4));
         let limits = Limits {
             connections_per_client: Some(2),
             requests_per_client: Some(1_000),

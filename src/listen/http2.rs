@@ -33,8 +33,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What h2 buffers of one answer before hyper waits. The bound over all streams is `limits.http2_buffer`.
 const STREAM_SEND_BUFFER: usize = 32 * 1024;
-/// How often a client is asked whether it is still there.
-const PING: Duration = Duration::from_secs(30);
 /// How long a client may take to close a connection without streams after GOAWAY.
 const GOAWAY_GRACE: Duration = Duration::from_secs(10);
 /// The window in which resets are counted.
@@ -49,7 +47,8 @@ pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(PING))
+        // No pings: the answer to one stands behind whatever the client has not read yet, so that they would end slow
+        // readers. TCP asks whether a client is still there.
         .max_concurrent_streams(limits.http2_streams)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buf_size(STREAM_SEND_BUFFER)
@@ -285,5 +284,38 @@ impl<S: ClientSocket> Driver<S> {
             let next = now + tick(&self.limits);
             self.tick.as_mut().reset(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::{Response, service::service_fn};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        time::{pause, timeout},
+    };
+
+    use super::*;
+
+    /// It may read what it was sent long ago, and answers nothing meanwhile.
+    #[tokio::test]
+    async fn a_client_that_answers_nothing_for_minutes_keeps_its_connection() {
+        pause();
+        let (near, mut far) = duplex(64 * 1024);
+        let answer = service_fn(async |_| Ok::<_, Infallible>(Response::new(String::new())));
+        let served = protocol(&Limits::default()).serve_connection(TokioIo::new(near), answer);
+        let served = tokio::spawn(served);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat();
+        far.write_all(&preface).await.unwrap();
+        let mut bytes = [0; 1024];
+        while timeout(Duration::from_mins(5), far.read(&mut bytes))
+            .await
+            .is_ok_and(|length| length.unwrap() > 0)
+        {}
+        assert!(!served.is_finished());
+        served.abort();
     }
 }

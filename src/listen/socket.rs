@@ -13,10 +13,10 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::listen::settings::ListenAddress;
+use crate::{listen::settings::ListenAddress, net::dial::set_user_timeout};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -130,9 +130,7 @@ impl Stream {
     /// Leaves a client that takes nothing for `limit` to whoever watches it: the system would end it sooner.
     pub(super) fn outlast(&self, limit: Duration) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) if limit > USER_TIMEOUT => {
-                SockRef::from(stream).set_tcp_user_timeout(Some(limit))
-            }
+            Self::Tcp(stream) if limit > USER_TIMEOUT => set_user_timeout(stream, limit),
             Self::Tcp(_) | Self::Unix(_) => Ok(()),
         }
     }
@@ -238,6 +236,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
+
     use super::*;
 
     #[tokio::test]
@@ -245,8 +245,14 @@ mod tests {
         let listener = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = Stream::Tcp(listener.accept().await.unwrap().0);
-        for (limit, expected) in [(1, USER_TIMEOUT), (10, Duration::from_mins(10))] {
-            stream.outlast(Duration::from_mins(limit)).unwrap();
+        let days = Duration::from_millis(i32::MAX as u64);
+        for (minutes, expected) in [
+            (1, USER_TIMEOUT),
+            (10, Duration::from_mins(10)),
+            // What the file may say at most: ten years.
+            (10 * 365 * 24 * 60, days),
+        ] {
+            stream.outlast(Duration::from_mins(minutes)).unwrap();
             let Stream::Tcp(socket) = &stream else {
                 unreachable!("it is TCP");
             };

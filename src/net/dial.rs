@@ -5,7 +5,7 @@
 //! second after the one before or as soon as that fails, and the first that answers is used. So a broken address family costs a moment, and
 //! not the whole timeout. Names are resolved again for each connection; the system's resolver knows how long an answer is valid.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use socket2::{SockRef, TcpKeepalive};
@@ -78,10 +78,22 @@ pub async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 /// # Errors
 /// When the system does not take the options.
 pub fn watch(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&PROBES)?;
-    socket.set_tcp_user_timeout(Some(user_timeout))
+    SockRef::from(stream).set_tcp_keepalive(&PROBES)?;
+    set_user_timeout(stream, user_timeout)
 }
+
+/// Has the system give up a peer that leaves bytes unacknowledged, or never has room for more, for `timeout`; or for 24
+/// days, which is the most that it can count.
+///
+/// # Errors
+/// When the system does not take the option.
+pub fn set_user_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
+    let timeout = timeout.min(LONGEST_USER_TIMEOUT);
+    SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
+}
+
+/// The system takes an `int` of milliseconds, and refuses what is more.
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// The resolver's order, but the two families in turn (RFC 8305 §4).
 fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {

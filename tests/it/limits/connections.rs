@@ -128,7 +128,7 @@ async fn trusted_proxies_have_no_bound_of_their_own() {
 
 #[tokio::test]
 async fn one_client_has_only_so_many_requests_at_the_app() {
-    let (house, upstream) = limited("connections_per_client = 9\nrequests_per_client = 1").await;
+    let (house, upstream) = limited("requests_per_client = 1").await;
     let busy = blocked(&house, &upstream, 1).await;
     let mut second = house.connect().await;
     second.write_all(ASK).await.expect("sent");

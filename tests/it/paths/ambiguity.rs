@@ -97,6 +97,12 @@ async fn smuggling_is_refused() {
         ),
         ("a folded header", "X-Fold: a\r\n b\r\n"),
         ("an unknown coding", "Transfer-Encoding: xchunked\r\n"),
+        ("one more coding", "Transfer-Encoding: gzip, chunked\r\n"),
+        ("an empty coding", "Transfer-Encoding: ,chunked\r\n"),
+        (
+            "the coding twice",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ),
         (
             "chunked twice removed",
             "Transfer-Encoding: chunked, identity\r\n",
