@@ -152,6 +152,15 @@ async fn quick(server: &Scripted, key: &str, entry: &str) -> Option<String> {
         .map(|denied| denied.rule)
 }
 
+/// Refusals and the account's page name it.
+#[tokio::test]
+async fn groups_are_told_by_a_claim_that_the_answer_has() {
+    let server = server_with(&person()).await;
+    let allow = Allow::for_test(&[("groups", &["staff"])]);
+    let provider = build(&config(&FORTY_TWO, &server, allow), &[]);
+    assert_eq!(provider.lists(), [("groups", Some("groups"))]);
+}
+
 #[tokio::test]
 async fn what_is_not_there_lets_nobody_pass() {
     let server = server_with(&json!({ "id": 1, "email": "a@b.example" })).await;
