@@ -46,7 +46,7 @@ fn withheld(session: &Session) -> Option<Withheld> {
 const TOO_MANY: &str = "the provider withholds groups, because there are too many (groups overage): rules by them let nobody pass, and the app \
                         is not told which they are; have it send fewer, in Entra ID only groups that are assigned to the application, or \
                         app roles";
-const ELSEWHERE: &str = "the provider keeps claims elsewhere for which rules ask (aggregated or distributed claims), and the gate does not read \
+const ELSEWHERE: &str = "the provider keeps claims elsewhere for which rules or headers ask (aggregated or distributed claims), and the gate does not read \
                          there: rules by them let nobody pass; have it send them itself";
 const UNUSABLE: &str = "the app is not told all of what the provider says: unusable_groups of what it lists as groups are no names (no text, over \
                         1,024 bytes, or with control characters); have it send names; for what else is missing raise headers.max_bytes, or \

@@ -325,6 +325,26 @@ async fn allow_judges_a_token_as_it_judges_a_login() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// More groups than a session has room for. There is none.
+#[tokio::test]
+async fn a_denial_of_a_token_speaks_of_no_session() {
+    let staff =
+        "[[routes]]\npath = \"/staff/**\"\naccess = \"api\"\nallow = { groups = [\"staff\"] }";
+    let (house, _upstream, provider) =
+        standard_with(|plan| plan.provider_line(BEARER).tables(staff)).await;
+    let groups: Vec<String> = (0..70).map(|number| format!("{number:0100}")).collect();
+    let held = token(&provider, &json!({ "groups": groups }));
+    let reply = ask(&house, "/staff/", &held).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.text());
+    let held = reply.json();
+    let message = held["message"].as_str().expect("a message");
+    assert!(message.ends_with("and 50 more."), "{message}");
+    assert_eq!(held["held"]["count"], 70, "{held}");
+    assert_eq!(held["held"]["omitted"], Value::Null, "{held}");
+    let line = house.access_line("/staff/").await;
+    assert!(!line.to_string().contains("no room"), "{line}");
+}
+
 #[tokio::test]
 async fn the_app_is_told_of_the_credential_and_does_not_see_it() {
     let (house, _upstream, provider) = gate().await;

@@ -31,12 +31,20 @@ impl ClaimRules {
         Some(path).filter(|path| !path.is_empty())
     }
 
-    /// The gaps that rules find in `claims`; and groups that are withheld, of which the app is told, rules or not.
+    /// The gaps that rules find in `claims`; and what is withheld of which the app is told, rules or not: groups, and claims for headers.
     pub(super) fn gaps(&self, claims: &Map<String, Value>) -> Vec<Gap> {
-        let groups = ("groups", Some(&*self.names.groups));
-        let is_named = self.lists().any(|(list, _)| list == "groups");
-        let is_withheld = withheld(claims, &self.names.groups).is_some();
-        let further = (!is_named && is_withheld).then_some(groups);
+        let for_headers = self.wanted.iter();
+        let for_headers = for_headers.map(|path| (format!("claims.{path}"), path));
+        let told = for_headers.chain([("groups".to_owned(), &self.names.groups)]);
+        let further = told.filter_map(|(list, path)| {
+            let is_named = self.lists().any(|(named, _)| named == list);
+            let why = withheld(claims, path).filter(|_| !is_named)?;
+            Some(Gap {
+                cause: GapCause::Withheld(why),
+                list: Text::from(list),
+                claim: Text::from(path.as_str()),
+            })
+        });
         let gap = |(list, claim): (&str, Option<&str>)| {
             let claim = claim?;
             Some(Gap {
@@ -45,7 +53,7 @@ impl ClaimRules {
                 claim: Text::from(claim),
             })
         };
-        self.lists().chain(further).filter_map(gap).collect()
+        self.lists().filter_map(gap).chain(further).collect()
     }
 }
 
@@ -67,6 +75,7 @@ mod tests {
     use crate::{
         access::Allow,
         identity::Withheld,
+        identity_headers::HeaderSource,
         provider::{claims::ClaimNames, settings::ProviderSettings},
     };
 
@@ -125,6 +134,26 @@ mod tests {
         }
         let held = json!({ "groups": ["a", { "id": 1 }], "dept": [{ "id": 1 }, 7] });
         assert_eq!(gaps(lists, &held), []);
+    }
+
+    #[test]
+    fn a_header_of_what_is_withheld_is_noted_once() {
+        let dept = HeaderSource::Claim("dept".to_owned());
+        let claims = json!({ "_claim_names": { "dept": "src" } });
+        let lists: &[(&str, &[&str])] = &[("claims.dept", &["eng"])];
+        for allow in [Allow::Anyone, Allow::for_test(lists)] {
+            let config = ProviderSettings {
+                allow,
+                ..ProviderSettings::for_test("corp", "")
+            };
+            let rules = ClaimRules::new(&config, ClaimNames::standard(), &[&dept]);
+            let gap = Gap {
+                list: "claims.dept".into(),
+                claim: "dept".into(),
+                cause: GapCause::Withheld(Withheld::Elsewhere),
+            };
+            assert_eq!(rules.gaps(claims.as_object().unwrap()), [gap]);
+        }
     }
 
     #[test]
