@@ -20,7 +20,7 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use super::{
     ForwardError,
     condition::{Condition, InUse, Standing},
-    connection_limit::ConnectionLimit,
+    connection_limit::{ConnectionLimit, PATIENCE},
     settings::{UpstreamAddress, UpstreamSettings},
     stream::{Carrier, Stream},
 };
@@ -40,6 +40,8 @@ pub(super) struct Backend {
     may_reuse: bool,
     http2: bool,
     connect_timeout: Duration,
+    /// How long it is waited for that another connection closes.
+    slot_patience: Duration,
     user_timeout: Duration,
     /// How it has behaved; none where that decides nothing.
     condition: Option<Arc<Condition>>,
@@ -123,6 +125,8 @@ impl Backend {
             may_reuse: settings.reuse,
             http2: settings.http2,
             connect_timeout: settings.connect_timeout,
+            // Within the time of the request: an app that was not even asked is not to blame.
+            slot_patience: PATIENCE.min(settings.head_timeout / 2),
             user_timeout: USER_TIMEOUT.max(patience),
             condition: is_watched.then(Arc::default),
             distrusted_until: AtomicU64::new(0),
@@ -249,7 +253,7 @@ impl Backend {
     /// When there is none; the reason says where it was looked for, and what to do.
     pub(super) async fn connect(&self) -> Result<Stream, ForwardError> {
         self.metrics.dialled();
-        let Some(slot) = self.connection_limit.acquire().await else {
+        let Some(slot) = self.connection_limit.acquire(self.slot_patience).await else {
             self.metrics.failed(DialFailure::OpenFiles);
             return Err(ForwardError::NoRoom);
         };
@@ -386,6 +390,20 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 60);
         let user_timeout = socket.tcp_user_timeout().unwrap();
         assert_eq!(user_timeout, Some(backend.user_timeout));
+    }
+
+    /// However short an app's time is: it was not even asked.
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_hears_of_it_before_the_app_is_given_up() {
+        let address = UpstreamAddress::Unix("/nowhere".into());
+        let tls = crate::trust::client_config();
+        let mut settings = UpstreamSettings::new("default", vec![address.clone()]);
+        settings.head_timeout = Duration::from_millis(200);
+        let metrics = metrics::Upstream::default();
+        let backend =
+            Backend::new(&address, &settings, &tls, metrics, ConnectionLimit::new(0)).unwrap();
+        let connected = timeout(settings.head_timeout, backend.connect()).await;
+        assert!(matches!(connected, Ok(Err(ForwardError::NoRoom))));
     }
 
     #[tokio::test]

@@ -12,22 +12,25 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::timeout,
 };
 
 use crate::observe::Throttled;
 
-/// How long a request waits for another connection to close, where there are as many as there may be.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request waits for another connection to close, where there are as many as there may be. At most half of
+/// `upstream_timeout`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// The interval between two log lines about that.
 const TELL: Duration = Duration::from_secs(10);
 
 /// Bounds the connections of the process to apps.
 pub struct ConnectionLimit {
     most: AtomicUsize,
-    open: AtomicUsize,
-    freed: Notify,
+    /// Slots that nobody has. Whoever waits for one gets them in turn.
+    free: Semaphore,
+    /// Slots in use that go with their connections: there may be fewer than there are.
+    excess: AtomicUsize,
     /// How many wait for one to close.
     waiting: AtomicUsize,
     /// How many have waited for one to close.
@@ -43,17 +46,25 @@ impl ConnectionLimit {
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: AtomicUsize::new(most),
-            open: AtomicUsize::new(0),
-            freed: Notify::new(),
+            free: Semaphore::new(most),
+            excess: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             wanted: watch::Sender::new(0),
             told: Throttled::new(TELL),
         })
     }
 
-    /// There may be `most` from here on. None is closed for that.
+    /// There may be `most` from here on. None is closed for that. Called by one task alone.
     pub fn adopt(&self, most: usize) {
-        self.most.store(most, Ordering::Relaxed);
+        let before = self.most.swap(most, Ordering::Relaxed);
+        if most < before {
+            let forgotten = self.free.forget_permits(before - most);
+            let excess = before - most - forgotten;
+            self.excess.fetch_add(excess, Ordering::Relaxed);
+        }
+        for _ in before..most {
+            self.release();
+        }
     }
 
     /// Tells how often a slot was wanted when there was none: whoever has idle connections closes some.
@@ -63,25 +74,23 @@ impl ConnectionLimit {
         Wanted { told, seen }
     }
 
-    /// A slot for one more. Where there is none, one is waited for, but not for long.
-    pub(super) async fn acquire(self: &Arc<Self>) -> Option<ConnectionSlot> {
-        if let Some(slot) = self.take() {
-            return Some(slot);
+    /// A slot for one more. Where there is none, one is waited for, but not for longer than `patience`.
+    pub(super) async fn acquire(self: &Arc<Self>, patience: Duration) -> Option<ConnectionSlot> {
+        let slot = |permit: SemaphorePermit<'_>| {
+            permit.forget();
+            ConnectionSlot(Arc::clone(self))
+        };
+        if let Ok(permit) = self.free.try_acquire() {
+            return Some(slot(permit));
         }
         let _waiting = Waiting::begin(&self.waiting);
         self.wanted.send_modify(|wanted| *wanted += 1);
-        let freed = async {
-            loop {
-                self.freed.notified().await;
-                if let Some(slot) = self.take() {
-                    return slot;
-                }
-            }
-        };
-        let slot = timeout(PATIENCE, freed).await.ok();
-        if slot.is_none()
-            && let Some(held_back) = self.told.turn(Instant::now())
-        {
+        // It is closed by nobody.
+        let acquired = timeout(patience, self.free.acquire()).await;
+        if let Ok(Ok(permit)) = acquired {
+            return Some(slot(permit));
+        }
+        if let Some(held_back) = self.told.turn(Instant::now()) {
             tracing::warn!(
                 connections = self.most.load(Ordering::Relaxed),
                 held_back,
@@ -89,7 +98,7 @@ impl ConnectionLimit {
                  limit (ulimit -n, LimitNOFILE)"
             );
         }
-        slot
+        None
     }
 
     /// Whether a slot is waited for: then no connection idles.
@@ -97,13 +106,15 @@ impl ConnectionLimit {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
-        let most = self.most.load(Ordering::Relaxed);
-        let one_more = |open| (open < most).then_some(open + 1);
-        let taken = self
-            .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| ConnectionSlot(Arc::clone(self)))
+    /// A slot is free, unless there are more than there may be.
+    fn release(&self) {
+        let one_less = |excess: usize| excess.checked_sub(1);
+        let excess = self
+            .excess
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        if excess.is_err() {
+            self.free.add_permits(1);
+        }
     }
 }
 
@@ -125,8 +136,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.freed.notify_one();
+        self.0.release();
     }
 }
 
@@ -155,27 +165,58 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_are_no_more_than_may_be() {
         let limit = ConnectionLimit::new(2);
-        let first = limit.acquire().await.unwrap();
-        let second = limit.acquire().await.unwrap();
-        assert!(limit.acquire().await.is_none());
+        let first = limit.acquire(PATIENCE).await.unwrap();
+        let second = limit.acquire(PATIENCE).await.unwrap();
+        assert!(limit.acquire(PATIENCE).await.is_none());
         drop(first);
-        let third = limit.acquire().await.unwrap();
+        let third = limit.acquire(PATIENCE).await.unwrap();
         limit.adopt(1);
         drop(second);
-        assert!(limit.acquire().await.is_none());
+        assert!(limit.acquire(PATIENCE).await.is_none());
         drop(third);
-        assert!(limit.acquire().await.is_some());
+        assert!(limit.acquire(PATIENCE).await.is_some());
+        limit.adopt(0);
+        assert!(limit.acquire(PATIENCE).await.is_none());
+    }
+
+    /// Also where it was lowered meanwhile, and not all of the rest has closed since.
+    #[tokio::test(start_paused = true)]
+    async fn where_there_may_be_more_whoever_waits_gets_one() {
+        let limit = ConnectionLimit::new(3);
+        let _two = [limit.acquire(PATIENCE).await, limit.acquire(PATIENCE).await];
+        limit.adopt(1);
+        let (waits, raised) = tokio::join!(limit.acquire(PATIENCE), async {
+            tokio::task::yield_now().await;
+            limit.adopt(2);
+            limit.adopt(3);
+            tokio::time::Instant::now()
+        });
+        assert!(waits.is_some());
+        assert_eq!(raised.elapsed(), Duration::ZERO);
+        assert!(limit.acquire(PATIENCE).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_later_waits_behind_those_who_wait() {
+        let limit = ConnectionLimit::new(1);
+        let slot = limit.acquire(PATIENCE).await.unwrap();
+        let mut waits = Box::pin(limit.acquire(PATIENCE));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        drop(slot);
+        let later = limit.acquire(Duration::ZERO).await;
+        assert!(later.is_none());
+        assert!(waits.await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_is_told_of_and_gets_the_next_slot() {
         let limit = ConnectionLimit::new(1);
         let mut wanted = limit.wanted();
-        let slot = limit.acquire().await.unwrap();
+        let slot = limit.acquire(PATIENCE).await.unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let limit = Arc::clone(&limit);
-                tokio::spawn(async move { limit.acquire().await.is_some() })
+                tokio::spawn(async move { limit.acquire(PATIENCE).await.is_some() })
             })
             .collect();
         assert_eq!(wanted.next().await, 2);

@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{backend::Backend, connection::Connection};
+use super::{backend::Backend, connection::Connection, private_connections::Reserved};
 use crate::{access::Principal, timer::Timer};
 
 /// The largest piece of a body that is read at once: for a client with one answer at a time, and for one that may request many
@@ -103,7 +103,8 @@ pub struct ClientConnection {
 impl ClientConnection {
     /// Whether an upstream connection waits here, which would be lost with this.
     pub fn is_bound(&self) -> bool {
-        self.lock().is_some()
+        let bound = self.lock();
+        bound.as_ref().is_some_and(|bound| bound.waits.is_there())
     }
 
     /// A request has come; `is_empty` where it has no body.
@@ -124,11 +125,10 @@ impl ClientConnection {
     }
 }
 
-/// A private connection that waits: whose it is, and where it leads.
+/// A private connection that waits, and whose it is.
 struct Bound {
     user: User,
-    backend: Arc<Backend>,
-    connection: Box<Connection>,
+    waits: Reserved,
 }
 
 /// The body of one request, not read to its end.
@@ -185,24 +185,24 @@ impl Place {
     /// The connection that waits here, if it leads to `backend`. Another user's is closed.
     pub(super) fn take(&self, backend: &Arc<Backend>) -> Option<Box<Connection>> {
         let mut place = self.connection.lock();
-        let bound = place
-            .take_if(|bound| bound.user != self.user || Arc::ptr_eq(&bound.backend, backend))?;
-        (bound.user == self.user).then_some(bound.connection)
+        let bound =
+            place.take_if(|bound| bound.user != self.user || bound.waits.leads_to(backend))?;
+        let is_own = bound.user == self.user;
+        is_own.then(|| bound.waits.take()).flatten()
     }
 
     /// Whether a connection to `backend` waits here.
     pub(super) fn leads_to(&self, backend: &Arc<Backend>) -> bool {
         let place = self.connection.lock();
         let bound = place.as_ref();
-        bound.is_some_and(|bound| bound.user == self.user && Arc::ptr_eq(&bound.backend, backend))
+        bound.is_some_and(|bound| bound.user == self.user && bound.waits.leads_to(backend))
     }
 
-    /// Has `connection`, which leads to `backend`, wait here.
-    pub(super) fn keep(self, backend: Arc<Backend>, connection: Box<Connection>) {
+    /// Keeps the one that waits for its client.
+    pub(super) fn keep(self, waits: Reserved) {
         *self.connection.lock() = Some(Bound {
             user: self.user,
-            backend,
-            connection,
+            waits,
         });
     }
 }

@@ -204,6 +204,8 @@ pub(super) fn exchange(
                         && lease.is_reused
                         && outgoing.rewind() =>
                 {
+                    // Its place may be the one that the next connection waits for.
+                    drop(lease);
                     lease = terms.connection(None, &mut timer).await?;
                 }
                 Ok((head, is_sent)) => {
@@ -234,6 +236,7 @@ pub(super) fn exchange(
                     if matches!(failure, Failure::NoAnswer(_)) {
                         lease.pool.backend.distrust();
                     }
+                    drop(lease);
                     lease = terms.connection(None, &mut timer).await?;
                 }
                 Err(Failure::Silent(error) | Failure::NoAnswer(error)) => {
@@ -241,6 +244,7 @@ pub(super) fn exchange(
                     if !outgoing.is_repeatable() || !outgoing.rewind() || !terms.moves_on() {
                         return Err(ForwardError::Broken(error));
                     }
+                    drop(lease);
                     lease = terms.connection(None, &mut timer).await?;
                 }
                 Err(Failure::Final(error)) => {

@@ -21,6 +21,7 @@ mod identity;
 mod live;
 mod pace;
 mod pool;
+mod private_connections;
 mod probe;
 mod request_body;
 mod request_head;

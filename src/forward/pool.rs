@@ -13,6 +13,7 @@ use super::{
     connection::{Connection, Idleness, Settled},
     downstream::Place,
     http2_connection,
+    private_connections::PrivateConnections,
 };
 use crate::{
     net::send_queue::{QueuedSocket, SendQueue},
@@ -32,6 +33,7 @@ const IDLE_CAPACITY: usize = 1024;
 pub(super) struct Pool {
     pub(super) backend: Arc<Backend>,
     idle: Mutex<Vec<Idle>>,
+    private: Arc<PrivateConnections>,
     /// The worker's sends.
     sends: SendQueue,
     /// The one over which HTTP/2 is spoken, where it is.
@@ -65,6 +67,7 @@ impl Pool {
     /// One worker's connections to `backend`. Small requests wait in `sends`.
     pub(super) fn new(backend: Arc<Backend>, sends: SendQueue) -> Self {
         Self {
+            private: PrivateConnections::new(Arc::clone(&backend)),
             backend,
             idle: Mutex::default(),
             sends,
@@ -171,14 +174,16 @@ impl Pool {
         }
     }
 
-    /// Closes as many as `count` idle connections, those that have idled for longest, and says how many.
+    /// Closes as many as `count` idle connections, those that have idled for longest, and says how many. Private ones only
+    /// where there are no others: whoever has logged in on one has to do so again.
     pub(super) fn shed(&self, count: usize) -> usize {
         let mut idle = self.lock();
-        let count = count.min(idle.len());
-        for _ in idle.drain(..count) {
+        let shared = count.min(idle.len());
+        for _ in idle.drain(..shared) {
             self.backend.metrics.stirs();
         }
-        count
+        drop(idle);
+        shared + self.private.shed(count - shared)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
@@ -198,13 +203,13 @@ impl Lease {
         if !self.pool.backend.trusts() {
             return;
         }
-        if self.connection.is_private {
-            if let Some(place) = self.place {
-                place.keep(Arc::clone(&self.pool.backend), self.connection);
-            }
+        if self.pool.backend.is_crowded() {
             return;
         }
-        if self.pool.backend.is_crowded() {
+        if self.connection.is_private {
+            if let Some(place) = self.place {
+                place.keep(self.pool.private.keep(self.connection));
+            }
             return;
         }
         let mut idle = self.pool.lock();

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{Request, Response, body::Incoming, service::Service};
+use hyper::{Request, Response, body::Incoming, service::Service, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
 use super::{
@@ -120,11 +120,13 @@ impl Requests {
             ),
         };
         let place = self.counter.take().map(Arc::new);
-        if let Protocol::Http2(streams) = &self.protocol
-            && request.method() == Method::CONNECT
-        {
-            // As long as the tunnel is open, it is a stream and a request under way: the same one, counted once.
-            let kept = TunnelHold::new((streams.keep_open(), place.clone()));
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            // As long as a tunnel is open, it is a request under way, and over HTTP/2 a stream: the same one, counted once.
+            let stream = match &self.protocol {
+                Protocol::Http1(_) => None,
+                Protocol::Http2(streams) => Some(streams.keep_open()),
+            };
+            let kept = TunnelHold::new((stream, place.clone()));
             request.extensions_mut().insert(kept);
         }
         let is_tunnel = request.method() == Method::CONNECT;

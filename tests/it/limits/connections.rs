@@ -7,6 +7,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_tungstenite::client_async;
 
 use super::{SOON, limited, limited_with, until_closed};
 use crate::{
@@ -144,6 +145,21 @@ async fn one_client_has_only_so_many_requests_at_the_app() {
         .await;
     assert_eq!(line["verdict"], "too_many_requests");
     drop(busy);
+}
+
+/// A WebSocket has a connection to the app for as long as it is open.
+#[tokio::test]
+async fn an_open_tunnel_is_a_request_under_way() {
+    let (house, _upstream) = limited("connections_per_client = 9\nrequests_per_client = 2").await;
+    let url = format!("ws://{}/ws", house.address);
+    let open = async || {
+        let opened = client_async(&url, house.connect().await).await;
+        opened.expect("a WebSocket").0
+    };
+    let (first, _second) = (open().await, open().await);
+    assert_eq!(ask(&mut house.connect().await).await, 429);
+    drop(first);
+    served(&house).await;
 }
 
 #[tokio::test]

@@ -1,14 +1,23 @@
 //! Few descriptors: whatever takes them, the rest of the gate has its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use serde_json::Value;
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{SOON, until_closed};
@@ -58,9 +67,7 @@ async fn page_from(house: &House, source: &str) -> String {
     let source: SocketAddr = format!("{source}:0").parse().expect("an address");
     socket.bind(source).expect("loopback");
     let mut stream: Stream = Box::new(socket.connect(house.address).await.expect("accepted"));
-    tokio::io::AsyncWriteExt::write_all(&mut stream, PAGE)
-        .await
-        .expect("sent");
+    stream.write_all(PAGE).await.expect("sent");
     until_closed(&mut stream).await
 }
 
@@ -72,7 +79,7 @@ async fn slow_requests_of_one_client_leave_room_for_others() {
     upstream
         .wait_until("some requests", |upstream| upstream.count() >= 20)
         .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert!(descriptors(&house) < 200, "{}", descriptors(&house));
     let answer = page_from(&house, "127.0.0.1").await;
     assert_eq!(raw::status(&answer), 429, "{answer}");
@@ -112,7 +119,7 @@ async fn without_room_for_another_connection_to_the_app_the_answer_is_503() {
         if raw::status(&raw::exchange(&house, PAGE).await) == 200 {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     panic!("nobody is served after the slow ones have gone");
 }
@@ -140,6 +147,82 @@ async fn idle_connections_to_one_app_make_room_for_another() {
         let status = timeout(SOON, answer).await.expect("in time");
         assert_eq!(status.expect("no panic"), 204);
     }
+}
+
+/// An app that answers so many connections at the same time, once, and closes all of them when each has its second request. Whatever
+/// connections come later are answered.
+async fn restarting(room: Arc<AtomicUsize>) -> String {
+    let app = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", app.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        let asked = Arc::new(AtomicUsize::new(0));
+        while let Ok((mut stream, _)) = app.accept().await {
+            let (room, asked) = (Arc::clone(&room), Arc::clone(&asked));
+            tokio::spawn(async move {
+                while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                    let room = room.load(Ordering::Relaxed);
+                    let number = asked.fetch_add(1, Ordering::Relaxed);
+                    // Each waits for the last of its round.
+                    let round = (number / room + 1).min(2);
+                    while asked.load(Ordering::Relaxed) < round * room {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                    if (room..2 * room).contains(&number) {
+                        return;
+                    }
+                    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                    let _ = stream.write_all(answer).await;
+                }
+            });
+        }
+    });
+    url
+}
+
+/// All connections to the app are in use and end at once: each makes room for the one that takes its place.
+#[tokio::test]
+async fn an_app_that_restarts_under_load_is_asked_again() {
+    let room = Arc::<AtomicUsize>::default();
+    let url = restarting(Arc::clone(&room)).await;
+    let change = |plan: Plan| plan.upstream_at(&url).top("workers = 1");
+    let (mut house, _upstream) = few("", change).await;
+    let to_apps = |line: &str| serde_json::from_str::<Value>(line).ok()?["to_apps"].as_u64();
+    let most = house.process.wait_for("the room", to_apps).await;
+    room.store(usize::try_from(most).expect("few"), Ordering::Relaxed);
+    let client = h2::connect(&house).await;
+    for _ in 0..2 {
+        let asked: Vec<_> = (0..most)
+            .map(|_| {
+                let mut client = client.clone();
+                tokio::spawn(async move { client.send_request(ask("/x")).await })
+            })
+            .collect();
+        for answer in asked {
+            let answer = timeout(SOON, answer).await.expect("in time");
+            let answer = answer.expect("no panic").expect("an answer");
+            assert_eq!(answer.status(), 204);
+        }
+        let idle = "sidegate_upstream_connections_idle{upstream=\"default\"}";
+        house.until_metrics_say(&format!("{idle} {most}")).await;
+    }
+}
+
+/// NTLM and Negotiate make a connection to the app one client's alone. It idles all the same.
+#[tokio::test]
+async fn idle_connections_of_single_clients_make_room() {
+    let (house, _upstream) = few("", |plan| plan.top("workers = 1")).await;
+    let mut open = Vec::new();
+    // More than there may be to apps.
+    for number in 0..80 {
+        let mut stream = house.connect().await;
+        let ask = b"GET /x HTTP/1.1\r\nHost: app\r\nAuthorization: NTLM one\r\n\r\n";
+        stream.write_all(ask).await.expect("sent");
+        let answer = raw::read_until(&mut stream, "}", SOON).await;
+        assert_eq!(raw::status(&answer), 200, "{number}: {answer}");
+        open.push(stream);
+    }
+    let answer = raw::exchange(&house, PAGE).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
 }
 
 /// What is opened beside the public port and says nothing keeps nobody out there.

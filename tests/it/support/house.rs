@@ -375,6 +375,19 @@ impl House {
         panic!("nobody ran into {key}");
     }
 
+    /// Waits until the metrics have this line.
+    pub async fn until_metrics_say(&self, line: &str) {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let (_, metrics) = self.admin_says("/metrics").await;
+            if metrics.lines().any(|one| one == line) {
+                return;
+            }
+            assert!(Instant::now() < end, "{line}:\n{metrics}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn wait_until_alive(&mut self, configuration: &str) {
         let end = Instant::now() + START;
         loop {
