@@ -47,7 +47,7 @@ impl Stopping {
 
 /// What wakes one request in a stop. Takes room only where it has something to wait for.
 #[derive(Default)]
-pub struct StopWatch(Option<Box<Waits>>);
+pub struct StopWaker(Option<Box<Waits>>);
 
 #[derive(Default)]
 struct Waits {
@@ -55,7 +55,7 @@ struct Waits {
     alarm: Option<Alarm>,
 }
 
-impl StopWatch {
+impl StopWaker {
     /// Since when the gate stops. `is_own_task` where nothing else polls the task of `context` when that begins.
     pub fn poll_since(
         &mut self,
@@ -98,12 +98,12 @@ mod tests {
         let stopping = Stopping::default();
         let waiting = tokio::spawn({
             let stopping = stopping.clone();
-            let mut watch = StopWatch::default();
+            let mut waker = StopWaker::default();
             poll_fn(move |context| {
-                let Some(since) = watch.poll_since(&stopping, true, context) else {
+                let Some(since) = waker.poll_since(&stopping, true, context) else {
                     return Poll::Pending;
                 };
-                watch.poll_at(since + CUT_AFTER, context)
+                waker.poll_at(since + CUT_AFTER, context)
             })
         });
         tokio::time::sleep(Duration::from_mins(1)).await;

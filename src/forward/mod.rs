@@ -81,7 +81,7 @@ use crate::{
         cookie::{Cookies, Span},
         live::{Ends, Owner},
     },
-    stopping::{LONGEST_WAIT, StopWatch, Stopping},
+    stopping::{LONGEST_WAIT, StopWaker, Stopping},
 };
 
 /// Why the upstream gave no answer. The detail is for the log.
@@ -194,8 +194,8 @@ impl Forwarder {
     }
 
     /// Sends `request` to the upstream of the permit's route and gives its answer. The permit is spent: it says whom the
-    /// upstream is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
-    /// with the answer's end.
+    /// upstream is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream`
+    /// is the client's side of the request, let go of with the answer's end.
     #[expect(
         clippy::too_many_lines,
         reason = "what it takes apart is let go of before it waits"
@@ -383,17 +383,17 @@ impl Forwarder {
         mut exchange: Pin<Box<impl Future<Output = Result<T, ForwardError>>>>,
         wait: Wait,
     ) -> impl Future<Output = Result<T, ForwardError>> {
-        let mut watch = StopWatch::default();
+        let mut waker = StopWaker::default();
         poll_fn(move |context| {
             let answered = exchange.as_mut().poll(context);
             if answered.is_ready() || !wait.is_bounded {
                 return answered;
             }
-            let since = watch.poll_since(&self.stopping, wait.is_own_task, context);
+            let since = waker.poll_since(&self.stopping, wait.is_own_task, context);
             let Some(since) = since else {
                 return Poll::Pending;
             };
-            let over = watch.poll_at(since + LONGEST_WAIT, context);
+            let over = waker.poll_at(since + LONGEST_WAIT, context);
             over.map(|()| Err(ForwardError::Stopping))
         })
     }

@@ -113,12 +113,16 @@ pub(super) struct IoState {
     is_left: AtomicBool,
     /// The connection is closed because its client takes nothing.
     is_given_up: AtomicBool,
+    /// What is written begins a message where nothing else is under way. Over HTTP/2 a write can begin within a frame.
+    is_http1: bool,
 }
 
 impl IoState {
-    pub(super) fn new() -> Self {
+    /// Of a connection over HTTP/1.1; the default is one over HTTP/2.
+    pub(super) fn http1() -> Self {
         Self {
             is_settled: AtomicBool::new(true),
+            is_http1: true,
             ..Self::default()
         }
     }
@@ -240,7 +244,7 @@ impl<S: AsyncWrite + Unpin> ClientIo<S> {
 
     fn begins_refusal(&mut self, bytes: &[u8]) -> bool {
         let is_left = self.state.is_left.load(Ordering::Relaxed);
-        if is_left || !self.state.is_settled() {
+        if !self.state.is_http1 || is_left || !self.state.is_settled() {
             return false;
         }
         let Some(refusal) = refusal(bytes) else {
@@ -409,10 +413,26 @@ mod tests {
         }
     }
 
+    const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+
+    /// The rest of a frame whose beginning left with the write before.
+    #[tokio::test]
+    async fn what_http2_writes_is_no_answer_whatever_it_begins_with() {
+        let (near, mut far) = duplex(8192);
+        let mut near = ClientIo::new(near, Bytes::new(), Arc::default(), None);
+        for _ in 0..2 {
+            near.write_all(BARE).await.unwrap();
+            near.flush().await.unwrap();
+        }
+        drop(near);
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, BARE.repeat(2));
+    }
+
     #[tokio::test]
     async fn only_an_answer_to_nothing_is_given_words() {
-        const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-        let state = Arc::new(IoState::new());
+        let state = Arc::new(IoState::http1());
         // Smaller than the sentence, so that it leaves in pieces.
         let (near, mut far) = duplex(16);
         let mut near = ClientIo::new(near, Bytes::new(), Arc::clone(&state), None);

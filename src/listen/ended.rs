@@ -24,10 +24,13 @@ pub(super) enum Ended {
     #[error("no whole request head within `limits.header_timeout`")]
     HeaderTimeout,
     /// As what browsers open in advance and do not need.
-    #[error("it said nothing within `limits.header_timeout`")]
+    #[error("it asked nothing within `limits.header_timeout`")]
     Silent,
     #[error("no request within `limits.keep_alive_timeout`")]
     KeepAliveTimeout,
+    /// What GOAWAY was sent for has been told of.
+    #[error("the client did not close it after GOAWAY")]
+    GoneAway,
     #[error("the client took nothing of its answer for `limits.write_timeout`")]
     WriteTimeout,
     #[error("the client reset more streams than `limits.http2_resets`")]

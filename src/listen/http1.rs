@@ -173,7 +173,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         place: &'a Place,
         is_draining: bool,
     ) -> Pin<Box<Self>> {
-        let io = Arc::new(IoState::new());
+        let io = Arc::new(IoState::http1());
         let requests = requests.with_io(Arc::clone(&io));
         let client = Arc::clone(&requests.connection);
         let limits = requests.worker.limits();

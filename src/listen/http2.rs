@@ -28,8 +28,9 @@ use crate::{limits::Limits, observe::metrics::Limit, random};
 
 /// A request's header list in bytes (RFC 9113 §6.5.2).
 const MAX_HEADER_LIST: u32 = u16::MAX as u32;
-/// Bytes of a request's body in flight: of one stream, and of all.
+/// Bytes of a request's body in flight.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes of the bodies of all requests in flight.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What h2 buffers of one answer before hyper waits. The bound over all streams is `limits.http2_buffer`.
 const STREAM_SEND_BUFFER: usize = 32 * 1024;
@@ -37,6 +38,7 @@ const STREAM_SEND_BUFFER: usize = 32 * 1024;
 const GOAWAY_GRACE: Duration = Duration::from_secs(10);
 /// The window in which resets are counted.
 const RESET_WINDOW: Duration = Duration::from_mins(1);
+/// How often a connection is looked at; more often where a limit is short.
 const TICK: Duration = Duration::from_secs(1);
 /// What the log says of a request that h2 refuses.
 const MALFORMED: &str = "HTTP/2: a malformed request, such as <, > or ` in its path, a field `connection`, or a wrong \
@@ -68,7 +70,7 @@ pub(super) fn serve<S: ClientSocket>(
     let worker = Arc::clone(&requests.worker);
     let current = worker.current();
     let limits = Arc::clone(&current.limits);
-    let io = Arc::new(IoState::new());
+    let io = Arc::<IoState>::default();
     let streams = Streams::new(&limits, &worker.metrics.limits);
     let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
     let malformed = Arc::<MalformedRequests>::default();
@@ -167,6 +169,8 @@ impl<S: ClientSocket> Driver<S> {
         }
         if self.has_open_streams() {
             self.idle_since = now;
+            // One that was stuck may have gone on.
+            self.place.set_busy();
         } else if has_unsent {
             // Whether it answers pings says nothing: it could hold what it does not take for ever.
             self.idle_since = now;
@@ -182,7 +186,7 @@ impl<S: ClientSocket> Driver<S> {
             self.place.set_idle();
             let idle = now - self.idle_since;
             if self.seen == 0 && idle >= self.limits.header_timeout {
-                return Some(Ended::HeaderTimeout);
+                return Some(Ended::Silent);
             }
             if idle >= self.limits.http2_idle_timeout {
                 self.drain(now, Limit::Http2IdleTimeout);
@@ -190,7 +194,7 @@ impl<S: ClientSocket> Driver<S> {
             if let Some(since) = self.draining_since
                 && idle.min(now - since) >= GOAWAY_GRACE
             {
-                return Some(Ended::KeepAliveTimeout);
+                return Some(Ended::GoneAway);
             }
         }
         if now - self.opened >= self.max_age {

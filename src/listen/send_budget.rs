@@ -37,14 +37,34 @@ pub(super) struct SendBudget {
 pub(super) struct StreamBudget {
     budget: Arc<SendBudget>,
     number: u64,
+    progress: Arc<Progress>,
+}
+
+/// How far one stream's body has come.
+#[derive(Default)]
+pub(super) struct Progress {
     /// Its pieces that are not on the wire.
-    held: Arc<AtomicUsize>,
+    held: AtomicUsize,
+    /// Counts what has left. An app that is faster than the client has the same held at any time.
+    sent: AtomicUsize,
+}
+
+impl Progress {
+    /// Whether a part is not on the wire.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > 0
+    }
+
+    /// Differs from what it was where a piece has left since.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
 }
 
 struct Piece {
     bytes: Bytes,
     budget: Arc<SendBudget>,
-    held: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
 }
 
 impl SendBudget {
@@ -64,7 +84,7 @@ impl SendBudget {
         StreamBudget {
             budget: Arc::clone(self),
             number: self.next.fetch_add(1, Ordering::Relaxed) as u64,
-            held: Arc::default(),
+            progress: Arc::default(),
         }
     }
 
@@ -121,17 +141,17 @@ impl StreamBudget {
         }
         let cost = bytes.len() + PIECE;
         self.budget.used.fetch_add(cost, Ordering::AcqRel);
-        self.held.fetch_add(cost, Ordering::Relaxed);
+        self.progress.held.fetch_add(cost, Ordering::Relaxed);
         Bytes::from_owner(Piece {
             bytes,
             budget: Arc::clone(&self.budget),
-            held: Arc::clone(&self.held),
+            progress: Arc::clone(&self.progress),
         })
     }
 
-    /// What this stream's body has that is not on the wire.
-    pub(super) fn held(&self) -> &Arc<AtomicUsize> {
-        &self.held
+    /// How far this stream's body has come.
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 }
 
@@ -150,7 +170,8 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         let cost = self.bytes.len() + PIECE;
-        self.held.fetch_sub(cost, Ordering::Relaxed);
+        self.progress.held.fetch_sub(cost, Ordering::Relaxed);
+        self.progress.sent.fetch_add(cost, Ordering::Relaxed);
         self.budget.release(cost);
     }
 }
@@ -167,7 +188,8 @@ mod tests {
         let first = one.hold(Bytes::from_static(b"123456"));
         assert!(room(&other).is_ready());
         let second = one.hold(Bytes::from_static(b"123456"));
-        assert_eq!(one.held().load(Ordering::Relaxed), 2 * (PIECE + 6));
+        let progress = Arc::clone(one.progress());
+        assert_eq!((progress.has_unsent(), progress.sent()), (true, 0));
         assert!(room(&one).is_pending() && room(&other).is_pending());
         let waits = tokio::spawn(std::future::poll_fn(move |context| {
             other.poll_room(context)
@@ -178,7 +200,9 @@ mod tests {
         assert!(room(&one).is_pending());
         drop(part);
         waits.await.unwrap();
+        assert_eq!((progress.has_unsent(), progress.sent()), (true, PIECE + 6));
         drop(second);
+        assert!(!progress.has_unsent());
         drop(one);
         assert!(budget.waiting().is_empty());
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);

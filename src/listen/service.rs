@@ -28,7 +28,7 @@ use crate::{
     forward::{ClientConnection, Downstream, TunnelHold},
     observe::metrics::Limit,
     response::Recorded,
-    stopping::{CUT_AFTER, LONGEST_WAIT, StopWatch, Stopping},
+    stopping::{CUT_AFTER, LONGEST_WAIT, StopWaker, Stopping},
     timer::{Timer, TimerHome},
 };
 
@@ -185,7 +185,7 @@ struct Cut {
     moved: usize,
     /// Since when the app has paused, in a stop.
     quiet_since: Option<Instant>,
-    watch: StopWatch,
+    waker: StopWaker,
 }
 
 /// An answer of unknown length that has got fewer bytes than this in the longest wait of a stop is no download.
@@ -220,7 +220,7 @@ impl Cut {
             is_own_task,
             moved: 0,
             quiet_since: None,
-            watch: StopWatch::default(),
+            waker: StopWaker::default(),
         })
     }
 
@@ -240,15 +240,21 @@ impl Cut {
         deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// The app pauses: ready when the answer ends for that.
-    fn poll_quiet(&mut self, stopping: &Stopping, context: &mut Context<'_>) -> Poll<()> {
-        let watch = &mut self.watch;
-        let Some(since) = watch.poll_since(stopping, self.is_own_task, context) else {
+    /// Nothing comes, as the app pauses, or as it `is_asked` for nothing while the client does not read: ready when the answer
+    /// ends for that.
+    fn poll_quiet(
+        &mut self,
+        is_asked: bool,
+        stopping: &Stopping,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let waker = &mut self.waker;
+        let Some(since) = waker.poll_since(stopping, self.is_own_task, context) else {
             return Poll::Pending;
         };
-        self.quiet_since.get_or_insert_with(Instant::now);
+        self.quiet_since = is_asked.then(|| self.quiet_since.unwrap_or_else(Instant::now));
         match self.deadline(since) {
-            Some(deadline) => self.watch.poll_at(deadline, context),
+            Some(deadline) => self.waker.poll_at(deadline, context),
             None => Poll::Pending,
         }
     }
@@ -305,9 +311,20 @@ enum AnswerBody {
 }
 
 impl AnswerBody {
+    /// Whether its connection may hold more of it. If not, the task of `context` is woken when it may.
+    fn has_room(&self, context: &Context<'_>) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(stream) => stream.budget.poll_room(context).is_ready(),
+        }
+    }
+
     /// Ends it for a stop. What is told of that, unless it is whole.
     fn cut_off(&mut self, is_clean: bool) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.break_off(&BodyError::Stopping);
+        if let Self::Http2(stream) = self {
+            stream.place.complete();
+        }
         (!is_clean).then_some(Err(BodyError::Stopping))
     }
 
@@ -344,9 +361,9 @@ impl StreamBody {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        ready!(self.budget.poll_room(context));
         let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(body) = &mut *body else {
+            self.place.complete();
             return Poll::Ready(Some(Err(BodyError::Stalled)));
         };
         let frame = ready!(Pin::new(body).poll_frame(context));
@@ -380,13 +397,15 @@ impl HttpBody for Answer {
         {
             return Poll::Ready(this.body.cut_off(cut.is_clean));
         }
+        let is_asked = this.body.has_room(context);
         let polled = match &mut this.body {
+            _ if !is_asked => Poll::Pending,
             AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),
             AnswerBody::Http2(body) => body.poll(context),
         };
         if let Some(cut) = &mut this.cut {
             let is_over = match &polled {
-                Poll::Pending => cut.poll_quiet(stopping, context).is_ready(),
+                Poll::Pending => cut.poll_quiet(is_asked, stopping, context).is_ready(),
                 Poll::Ready(Some(Ok(frame))) => {
                     cut.note(stopping, frame.data_ref().map_or(0, Bytes::len));
                     false

@@ -51,8 +51,9 @@ pub struct SideEnd {
     pub removal: CancellationToken,
 }
 
-/// Serves on `listener`, until the stop, `most` connections at once: the oldest makes room for one more. Connections that are open then are answered until the process ends. If the listener is
-/// removed, they end with it: those with an answer under way when that is sent, the others at once.
+/// Serves on `listener`, until the stop, `most` connections at once: the oldest makes room for one more. Connections that are
+/// open then are answered until the process ends. If the listener is removed, they end with it: those with an answer under way
+/// when that is sent, the others at once.
 pub async fn serve<S: SideService>(listener: Listener, most: usize, service: S, end: SideEnd) {
     let SideEnd { stop, removal } = end;
     let service = Arc::new(service);

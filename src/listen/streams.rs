@@ -3,14 +3,14 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::send_budget::{SendBudget, StreamBudget};
+use super::send_budget::{Progress, SendBudget, StreamBudget};
 use crate::{
     body_error::BodyError,
     limits::Limits,
@@ -38,8 +38,9 @@ pub(super) struct Streams {
 /// An answer under way, as the connection's clock sees it.
 struct StreamAnswer {
     body: Weak<Mutex<Option<Recorded>>>,
-    held: Arc<AtomicUsize>,
-    last_held: usize,
+    progress: Arc<Progress>,
+    /// What had left when it was last looked.
+    sent: usize,
     stalled_since: Option<Instant>,
     is_taken: bool,
 }
@@ -112,9 +113,9 @@ impl Streams {
                 stalled.open += 1;
                 return true;
             }
-            let held = answer.held.load(Ordering::Relaxed);
-            if held == 0 || held != answer.last_held {
-                (answer.last_held, answer.stalled_since) = (held, None);
+            let sent = answer.progress.sent();
+            if !answer.progress.has_unsent() || sent != answer.sent {
+                (answer.sent, answer.stalled_since) = (sent, None);
                 return true;
             }
             let since = *answer.stalled_since.get_or_insert(now);
@@ -150,8 +151,8 @@ impl StreamPlace {
         let budget = self.streams.budget.stream();
         self.streams.answers().push(StreamAnswer {
             body: Arc::downgrade(body),
-            held: Arc::clone(budget.held()),
-            last_held: 0,
+            progress: Arc::clone(budget.progress()),
+            sent: 0,
             stalled_since: None,
             is_taken: false,
         });

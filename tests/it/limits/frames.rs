@@ -8,6 +8,18 @@ use tokio::{
 /// A client's end.
 pub struct Connection(TcpStream);
 
+/// A frame that the gate has sent.
+pub struct Frame {
+    /// 0 is DATA, 1 HEADERS, 3 `RST_STREAM`, 7 GOAWAY.
+    pub kind: u8,
+    /// The first flag, which says of DATA and HEADERS that the stream ends.
+    pub is_last: bool,
+    /// 0 where it is about the connection.
+    pub stream: u32,
+    /// Bytes of its payload.
+    pub length: usize,
+}
+
 impl Connection {
     /// One with windows as large as may be, its own included.
     pub async fn begin(stream: TcpStream) -> Self {
@@ -34,6 +46,28 @@ impl Connection {
     pub async fn until_closed(&mut self) {
         let mut some = [0; 4096];
         while self.0.read(&mut some).await.is_ok_and(|length| length > 0) {}
+    }
+
+    /// Lets the stream have a gigabyte more; all together, for 0.
+    pub async fn widen(&mut self, stream: u32) {
+        let bytes = frame(8, 0, stream, &0x4000_0000_u32.to_be_bytes());
+        self.0.write_all(&bytes).await.expect("sent");
+    }
+
+    /// The next frame.
+    pub async fn read(&mut self) -> Frame {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.expect("a frame");
+        let [high, middle, low, kind, flags, stream @ ..] = head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let mut payload = vec![0; usize::try_from(length).expect("short")];
+        self.0.read_exact(&mut payload).await.expect("a payload");
+        Frame {
+            kind,
+            is_last: flags & 1 == 1,
+            stream: u32::from_be_bytes(stream),
+            length: payload.len(),
+        }
     }
 
     /// Asks for `path`.
