@@ -305,11 +305,16 @@ type Loader = Arc<dyn Fn() -> Result<Loaded, Report> + Send + Sync>;
 
 fn run(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
     let runtime = runtime()?;
-    let signals = take_signals(&runtime)?;
+    let code = run_on(&runtime, file);
+    // What is being read may never come.
+    runtime.shutdown_background();
+    code
+}
+
+fn run_on(runtime: &Runtime, file: &ConfigFile) -> Result<ExitCode, ExitCode> {
+    let signals = take_signals(runtime)?;
     let load = file.loader();
-    let Some(loaded) = load_unless_stopped(&runtime, &load, &signals) else {
-        // What is being read may never come.
-        runtime.shutdown_background();
+    let Some(loaded) = load_unless_stopped(runtime, &load, &signals) else {
         return Ok(ExitCode::SUCCESS);
     };
     let loaded = loaded.map_err(|report| refuse(&report))?;
@@ -320,7 +325,7 @@ fn run(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
     let files = loaded.files;
     let source = ReloadFrom { load, files };
     let gate = app::run(loaded.config, Some(source), signals);
-    Ok(serve(&runtime, gate))
+    Ok(serve(runtime, gate))
 }
 
 /// The configuration; none where the process is to stop before it is read.

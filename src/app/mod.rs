@@ -19,7 +19,6 @@ use tokio::time::{sleep, timeout};
 pub(crate) use self::build::site;
 use self::{
     listeners::Listeners, reload::Reloads, services::Services, side_listeners::SideListeners,
-    watch::Watch,
 };
 pub use self::{
     reload::{ReloadFrom, keep_until_restart},
@@ -83,8 +82,6 @@ pub async fn run(
     listeners.open(opened, &workers, worker.tls.is_some());
     services.audit.record(&Entry::of(Event::Start));
 
-    let files = source.as_ref().map(|source| source.files.clone());
-    let mut watch = Watch::new(files.unwrap_or_default());
     let mut reloads = Reloads {
         source,
         running: config,
@@ -95,15 +92,9 @@ pub async fn run(
         side_listeners,
         workers,
     };
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = signals.hangup() => services.audit.reopen(),
-            () = watch.changed() => {}
-        }
-        if let Some(files) = reloads.reload().await {
-            watch.follow(files);
-        }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reloads.run(&mut signals) => {}
     }
 
     let Reloads {

@@ -8,7 +8,8 @@ use std::{collections::HashSet, io, path::PathBuf, sync::Arc};
 use arc_swap::ArcSwap;
 
 use super::{
-    bounds, build, listeners::Listeners, services::Services, side_listeners::SideListeners,
+    Signals, bounds, build, listeners::Listeners, services::Services,
+    side_listeners::SideListeners, watch::Watch,
 };
 use crate::{
     api_token::settings::ServiceToken,
@@ -46,9 +47,25 @@ pub(super) struct Reloads<'s> {
 }
 
 impl Reloads<'_> {
+    /// Reloads on each SIGHUP, and when one of the configuration's files has changed, for ever. Dropped for a stop, which does
+    /// not wait for what may never have been read.
+    pub(super) async fn run(&mut self, signals: &mut Signals) {
+        let files = self.source.as_ref().map(|source| source.files.clone());
+        let mut watch = Watch::new(files.unwrap_or_default());
+        loop {
+            tokio::select! {
+                () = signals.hangup() => self.services.audit.reopen(),
+                () = watch.changed() => {}
+            }
+            if let Some(files) = self.reload().await {
+                watch.follow(files);
+            }
+        }
+    }
+
     /// Reads the configuration again and works by it, or says why not. Gives the files that it came from, if it could be
     /// read.
-    pub(super) async fn reload(&mut self) -> Option<Vec<PathBuf>> {
+    async fn reload(&mut self) -> Option<Vec<PathBuf>> {
         let Some(source) = &self.source else {
             tracing::warn!("there is no configuration to read again");
             return None;

@@ -1,6 +1,10 @@
 //! A stop: nobody's request is lost, nothing goes on without end, and no signal kills.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use http_body_util::BodyExt as _;
 use tokio::{
@@ -122,35 +126,71 @@ async fn a_full_log_file_ends_nobody() {
         let answer = raw::exchange(&house, ask).await;
         assert_eq!(raw::status(&answer), 200, "{answer}");
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let length = log.as_file().metadata().expect("a file").len();
-    assert_eq!(length.to_string(), MOST, "it is full");
+    let end = Instant::now() + SOON;
+    loop {
+        let length = log.as_file().metadata().expect("a file").len();
+        if length.to_string() == MOST {
+            break;
+        }
+        assert!(
+            Instant::now() < end,
+            "it has {length} bytes, and is not full"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(raw::status(&raw::exchange(&house, ask).await), 200);
     house.process.terminate();
     assert!(house.process.ended(SOON).await.success());
 }
 
+fn make_pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo").success());
+}
+
+/// The end of a pipe to which nobody writes, once somebody reads from it.
+async fn read_by_now(pipe: &Path) -> File {
+    let pipe = pipe.to_owned();
+    let opened = tokio::task::spawn_blocking(|| File::options().write(true).open(pipe));
+    let opened = tokio::time::timeout(SOON, opened).await;
+    opened
+        .expect("it is read")
+        .expect("no panic")
+        .expect("a pipe")
+}
+
 /// A configuration that takes long to read, as from a pipe to which nobody writes, keeps no signal waiting.
 #[tokio::test]
 async fn signals_are_taken_before_the_configuration_is_read() {
-    for (name, ends) in [("TERM", true), ("HUP", false), ("USR1", false)] {
+    for name in ["TERM", "HUP", "USR1"] {
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = folder.path().join("sidegate.toml");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.expect("mkfifo").success());
+        make_pipe(&pipe);
         let mut command = sidegate();
         command.args(["run", "-c"]).arg(&pipe);
         let mut process = Process::start(command);
-        // It has begun.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let _unwritten = read_by_now(&pipe).await;
         process.signal(name);
-        if ends {
-            assert!(process.ended(SOON).await.success());
-        } else {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            assert!(process.try_wait().is_none(), "{name} ends it");
+        if name != "TERM" {
+            // It has ended nothing, or this would come too late for a good end.
+            process.signal("TERM");
         }
+        let status = process.ended(SOON).await;
+        assert!(status.success(), "{name}: {status}");
     }
+}
+
+/// The same where it is read again.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_what_is_being_read() {
+    let (mut house, _upstream) = limited("").await;
+    let file = house.configuration();
+    std::fs::remove_file(&file).expect("removed");
+    make_pipe(&file);
+    house.process.signal("HUP");
+    let _unwritten = read_by_now(&file).await;
+    house.process.terminate();
+    assert!(house.process.ended(SOON).await.success());
 }
 
 /// Less than `docker stop` gives, which then kills.
