@@ -275,8 +275,9 @@ impl fmt::Display for Held {
     }
 }
 
-/// Names that are told at most, and characters of each.
+/// Names that are told at most.
 const MOST_TOLD: usize = 20;
+/// Characters of each of these.
 const LONGEST_TOLD: usize = 100;
 
 /// Whether `identity` may pass.

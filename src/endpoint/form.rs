@@ -59,6 +59,7 @@ pub(super) async fn read_up_to(most: usize, body: Incoming) -> Result<Bytes, Rej
 
 /// A token and a name: some hundred bytes.
 const LARGEST: usize = 4_096;
+/// How long a form may take to come.
 const LONGEST: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

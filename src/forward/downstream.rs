@@ -15,9 +15,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{backend::Backend, connection::Connection, private_connections::Reserved};
 use crate::{access::Principal, timer::Timer};
 
-/// The largest piece of a body that is read at once: for a client with one answer at a time, and for one that may request many
-/// answers and read none.
+/// The largest piece of a body that is read at once, for a client with one answer at a time.
 const LARGEST_PIECE: usize = 128 * 1024;
+/// The same for a client that may request many answers and read none.
 const LARGEST_MULTIPLEXED_PIECE: usize = 16 * 1024;
 
 /// What a tunnel keeps for as long as it is open, besides its two ends; whoever has the client's side knows what that is.

@@ -20,8 +20,9 @@ use crate::body_error::BodyError;
 
 /// An answer's header list in bytes (RFC 9113 §6.5.2), as much as over HTTP/1.1.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Bytes of answers' bodies in flight: of one stream, and of all.
+/// Bytes of an answer's body in flight.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes of the bodies of all answers in flight.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of one request's body that wait for the app.
 const STREAM_SEND_BUFFER: usize = 64 * 1024;

@@ -339,7 +339,9 @@ const YOUNG: Duration = Duration::from_millis(500);
 const AWAY: Duration = Duration::from_secs(3);
 /// How often the connection is checked, and how long it may take to answer.
 const BEAT: Duration = Duration::from_secs(1);
+/// The pause before the first attempt to connect again. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The age at which a connection counts as stable.
 const STEADY: Duration = Duration::from_secs(5);

@@ -142,10 +142,13 @@ const VERSION: u8 = 1;
 const ID: usize = size_of::<Id>();
 /// The bytes of a record's key.
 const KEY: usize = 16;
+/// The bytes of a ticket: whose record it is, and its key.
 const TICKET: usize = ID + KEY;
+/// The bytes of a seal.
 const TAG: usize = 16;
+/// The bytes of a sealed ticket.
 const ENVELOPE: usize = 2 + size_of::<Nonce>() + TICKET + TAG;
-/// Characters.
+/// The characters of that as text.
 const TEXT: usize = ENVELOPE / 3 * 4;
 
 // Of a handle: the ticket and its end.

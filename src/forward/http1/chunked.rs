@@ -12,8 +12,9 @@ use super::{
 
 /// A chunk's first line, extensions included.
 const MAX_LINE: usize = 4 * 1024;
-/// All trailer fields together.
+/// Bytes of all trailer fields together.
 const MAX_TRAILERS: usize = 16 * 1024;
+/// The most trailer fields.
 const MAX_TRAILER_FIELDS: usize = 64;
 
 /// What ends a chunked body without trailers.

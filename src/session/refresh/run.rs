@@ -401,13 +401,15 @@ const LONGEST_CALL: Duration = Duration::from_secs(20);
 const LONGEST_QUEUE: Duration = Duration::from_mins(1);
 /// How long a refresh by another replica is awaited: as long as our own may take, and one more lease if that replica died.
 const LONGEST_HOLD: Duration = Duration::from_mins(5);
-/// The shortest and the longest interval between two checks for the result of another replica's refresh.
+/// The shortest interval between two checks for the result of another replica's refresh.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// The longest of these intervals.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// The longest refresh: all of the above, and the time to store the result.
 pub(super) const LONGEST_RUN: Duration = Duration::from_mins(15);
-/// The shortest and the longest wait until the provider is asked again who the user is.
+/// The shortest wait until the provider is asked again who the user is.
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
+/// The longest of these waits.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often storing the result is repeated: for about five minutes.
 const KEEP_ATTEMPTS: u32 = 10;

@@ -97,6 +97,7 @@ async fn read_and_remove(store: Arc<dyn Store>, ticket: Ticket) -> Option<Arc<Se
     None
 }
 
-/// Retries and their longest pause: some twenty minutes in all.
+/// Retries: some twenty minutes in all.
 const TRIES: u32 = 25;
+/// The longest pause between two of them.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);

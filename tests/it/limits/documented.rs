@@ -74,7 +74,8 @@ fn nameless(text: &str) -> Option<&str> {
     lines.find(|line| !line.starts_with("//") && CALLS.iter().any(|call| has_number(line, call)))
 }
 
-/// The constants of a file that have a comment of their own; one comment may stand over several.
+/// The constants of a file that have a comment. None stands right below another one without its own: that would be taken for
+/// its own.
 fn read(file: &str, text: &str, into: &mut Vec<Bound>) {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let mut meaning = String::new();
@@ -96,9 +97,10 @@ fn read(file: &str, text: &str, into: &mut Vec<Bound>) {
             .filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
         let Some((_, declared)) = declared else {
             meaning.clear();
+            is_used = false;
             continue;
         };
-        is_used = true;
+        let is_shared = std::mem::replace(&mut is_used, !meaning.is_empty());
         let mut declared = declared.to_owned();
         while !declared.ends_with(';') {
             let Some(more) = lines.next() else { break };
@@ -113,6 +115,10 @@ fn read(file: &str, text: &str, into: &mut Vec<Bound>) {
         });
         let is_bound = declared.contains(": Duration =")
             || NAMES.iter().any(|name| declared.starts_with(name));
+        assert!(
+            !is_shared || parsed.is_none(),
+            "{file}: {declared} has no comment of its own; a blank line above says that it bounds nothing"
+        );
         assert!(
             !meaning.is_empty() || !is_bound || parsed.is_none(),
             "{file}: {declared} has no comment that says what it bounds"

@@ -100,11 +100,13 @@ async fn an_app_that_stops_within_its_answer_is_a_problem_with_a_line() {
 /// An answer, a tunnel, and a request that has none yet.
 #[tokio::test]
 async fn what_the_end_of_a_stop_cuts_off_is_told_as_such() {
-    let (mut house, _upstream) = limited_with("", |plan| plan.top("shutdown_grace = \"1s\"")).await;
+    let (mut house, upstream) = limited_with("", |plan| plan.top("shutdown_grace = \"1s\"")).await;
     let mut drip = ask(&house, "/_/drip").await;
     raw::read_until(&mut drip, "\r\n\r\n", SOON).await;
     let _hang = ask(&house, "/_/hang").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    upstream
+        .wait_until("both requests", |upstream| upstream.count() == 2)
+        .await;
     house.process.terminate();
     assert!(house.process.ended(SOON).await.success());
     for path in ["/_/drip", "/_/hang"] {

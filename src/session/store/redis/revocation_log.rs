@@ -188,5 +188,7 @@ impl RevocationLog {
 
 /// Revocations that are sent again at once. Redis does nothing else meanwhile.
 const BATCH: usize = 500;
+/// The pause after the first failure. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

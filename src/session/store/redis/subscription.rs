@@ -157,7 +157,11 @@ pub(super) async fn beat(link: Arc<Link>, own_channel: String) {
 const BEAT: Duration = Duration::from_secs(1);
 /// For how long a message to itself proves to a replica that other messages would arrive.
 const PROVEN: Duration = Duration::from_secs(3);
+/// How long Redis may take to confirm a subscription.
 const SUBSCRIBE: Duration = Duration::from_secs(1);
+/// The pause before it is subscribed again. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// After a subscription that lasted so long, the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(10);
