@@ -85,7 +85,7 @@ pub struct Snapshot {
     /// The configured providers.
     pub providers: Arc<Providers>,
     /// What the upstream is told.
-    pub identity_headers: IdentityHeaders,
+    pub identity_headers: Arc<IdentityHeaders>,
     /// Signs some of it.
     pub assertions: Assertions,
     /// Whether what another site makes a browser send may change nothing.

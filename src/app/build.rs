@@ -120,7 +120,7 @@ pub(super) fn snapshot(
         app: config.app.as_ref().map(|app| AppSecret::new(&app.secret)),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
-        identity_headers: IdentityHeaders::new(config.headers.clone()),
+        identity_headers: Arc::new(IdentityHeaders::new(config.headers.clone())),
         upstreams,
         limits: Arc::new(config.limits.clone()),
         metrics: Arc::clone(&services.metrics),
@@ -310,7 +310,7 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
     services
         .token_revoker
         .adopt(Arc::clone(&snapshot.providers));
-    let headers = IdentityHeaders::new(config.headers.clone());
+    let headers = Arc::clone(&snapshot.identity_headers);
     services.refresher.adopt(RefreshPolicy {
         providers: Arc::clone(&snapshot.providers),
         keep: keep_tokens(config),

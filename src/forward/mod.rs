@@ -232,11 +232,6 @@ impl Forwarder {
             }))
         });
         let place = downstream.place_of(User::new(client.address, permit.principal()));
-        let life = || {
-            owner
-                .clone()
-                .map(|owner| Box::new(Life::new(&self.ends, owner)))
-        };
         let received = head.extensions.remove::<Received>();
         let upstream = &*self.upstreams[permit.route().upstream];
         let settings = &upstream.target.settings;
@@ -248,7 +243,7 @@ impl Forwarder {
             received,
             downstream.open_body(),
             settings.max_body,
-            life,
+            || self.life(owner.clone()),
         );
         let upload = body.upload();
         let length = body.length();
@@ -318,14 +313,13 @@ impl Forwarder {
         let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
         let client = downstream.connection;
         async move {
-            let life =
-                |owner: Option<Owner>| owner.map(|owner| Box::new(Life::new(&self.ends, owner)));
             let exchange = match channel? {
                 Channel::Http1(exchange) => exchange,
                 Channel::Http2(exchange) => {
                     let exchange = self.answered(exchange, wait).await?;
                     let is_reused = exchange.is_reused;
-                    let (status, mut headers, body) = exchange.begin(idle_timeout, life(owner));
+                    let (status, mut headers, body) =
+                        exchange.begin(idle_timeout, self.life(owner));
                     own.cookies.strip_from_response(&mut headers);
                     hop_by_hop::strip(&mut headers);
                     let response = answer(status, headers, body.into());
@@ -364,7 +358,7 @@ impl Forwarder {
                 head.headers.insert(CONNECTION, close);
             }
             let body = Http1Body::begin(head.body, lease, upload, (timer, idle_timeout), || {
-                life(owner)
+                self.life(owner)
             });
             let mut response = answer(head.status, head.headers, body.into());
             if let Some(reason) = head.reason {
@@ -375,6 +369,11 @@ impl Forwarder {
                 is_reused,
             })
         }
+    }
+
+    /// What ends with the session of `owner`, if it is anybody's.
+    fn life(&self, owner: Option<Owner>) -> Option<Box<Life>> {
+        owner.map(|owner| Box::new(Life::new(&self.ends, owner)))
     }
 
     /// What `exchange` gives, unless a stop leaves it no more time.
@@ -464,10 +463,14 @@ struct Wait {
 /// Whether nothing is lost where a request gets no answer: a long poll, which asks again; or a call of gRPC, whose clients
 /// know which of theirs they may repeat. What changes something should not be told to come again while the app does it.
 fn can_come_again(method: &Method, headers: &HeaderMap) -> bool {
-    method.is_safe()
-        || headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    method.is_safe() || is_type(headers.get(CONTENT_TYPE), "application/grpc")
+}
+
+/// Whether a content type begins so, in letters of either case (RFC 9110 §8.3.1).
+pub fn is_type(content_type: Option<&HeaderValue>, beginning: &str) -> bool {
+    content_type
+        .and_then(|kind| kind.as_bytes().get(..beginning.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(beginning.as_bytes()))
 }
 
 /// A client that wants to switch.
@@ -495,4 +498,22 @@ fn answer(status: StatusCode, headers: HeaderMap, body: UpstreamBody) -> Respons
     *response.version_mut() = Version::HTTP_11;
     *response.headers_mut() = headers;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_grpc_can_come_again_however_its_type_is_written() {
+        for (kind, is_call) in [
+            ("application/grpc", true),
+            ("Application/gRPC+proto", true),
+            ("application/grp", false),
+            ("text/plain", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(can_come_again(&Method::POST, &headers), is_call, "{kind}");
+        }
+    }
 }

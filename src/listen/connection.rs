@@ -9,11 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -165,8 +161,11 @@ async fn open(
         let limits = worker.limits();
         let named = proxied(&mut stream, client, &place, &limits);
         if let Err(ended) = Box::pin(named).await {
-            if matches!(ended, Ended::Crowded) && worker.current().tls.is_none() {
-                refuse(stream).await;
+            if matches!(ended, Ended::Crowded)
+                && worker.current().tls.is_none()
+                && let Ok(socket) = stream.unbind()
+            {
+                socket.refuse(NO_ROOM);
             }
             return Err(ended.into());
         }
@@ -224,24 +223,6 @@ async fn proxied(
     };
     *client = named.or(*client);
     client.map_or(Ok(()), |client| place.count_as(client))
-}
-
-/// Closes it with a word of why, as far as the peer takes that at once.
-async fn refuse(stream: Stream) {
-    // Unread bytes would turn the close into a reset, which can overtake the answer.
-    let mut unread = [0; 4096];
-    match stream {
-        Stream::Tcp(mut stream) => {
-            let _ = stream.try_write(NO_ROOM);
-            let _ = stream.shutdown().await;
-            let _ = stream.try_read(&mut unread);
-        }
-        Stream::Unix(mut stream) => {
-            let _ = stream.try_write(NO_ROOM);
-            let _ = stream.shutdown().await;
-            let _ = stream.try_read(&mut unread);
-        }
-    }
 }
 
 /// Says how a connection ended, to whom it concerns.

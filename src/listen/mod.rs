@@ -94,7 +94,7 @@ impl Acceptor {
                     next = next.wrapping_add(1);
                     if let Some(refused) = self.admit(socket, next, &full).await {
                         let is_tls = self.is_tls.load(Ordering::Relaxed);
-                        refused.refuse(if is_tls { b"" } else { NO_ROOM });
+                        refused.socket.refuse(if is_tls { b"" } else { NO_ROOM });
                     }
                 }
                 Err(error) if is_of_the_peer(&error) => {}

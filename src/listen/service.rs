@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::Service, upgrade::OnUpgrade};
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use crate::{
     answer::Reject,
     body_error::BodyError,
     clean::Peer,
-    forward::{ClientConnection, Downstream, TunnelHold},
+    forward::{ClientConnection, Downstream, TunnelHold, is_type},
     observe::metrics::Limit,
     response::Recorded,
     stopping::{CUT_AFTER, LONGEST_WAIT, StopWaker, Stopping},
@@ -202,13 +202,8 @@ const EVENTS: &str = "text/event-stream";
 impl Cut {
     /// Of an answer that tells no length, and of any stream of events: some servers tell one that none will reach.
     fn of(headers: &HeaderMap, has_length: bool, is_own_task: bool) -> Option<Self> {
-        let kind = headers
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], HeaderValue::as_bytes);
-        let is = |begin: &str| {
-            kind.get(..begin.len())
-                .is_some_and(|kind| kind.eq_ignore_ascii_case(begin.as_bytes()))
-        };
+        let kind = headers.get(CONTENT_TYPE);
+        let is = |beginning: &str| is_type(kind, beginning);
         let has_events = is(EVENTS);
         if has_length && !has_events {
             return None;

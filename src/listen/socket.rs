@@ -1,8 +1,7 @@
 //! Sockets to accept connections from.
 
 use std::{
-    fs,
-    io::{self, Read as _, Write as _},
+    fs, io,
     net::{IpAddr, Shutdown, SocketAddr},
     os::{
         fd::{AsFd, BorrowedFd},
@@ -55,11 +54,10 @@ pub enum Listener {
 }
 
 /// An accepted connection, not yet bound to a runtime: it is handed to the worker that will serve it.
-pub enum Accepted {
-    /// TCP, and who connected.
-    Tcp(std::net::TcpStream, SocketAddr),
-    /// A Unix socket.
-    Unix(std::os::unix::net::UnixStream),
+pub struct Accepted {
+    pub(super) socket: Unbound,
+    /// Who connected; none for a Unix socket's peer.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 /// Removes the socket's file when the listener ends.
@@ -90,11 +88,17 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream.into_std()?, peer))
+                Ok(Accepted {
+                    socket: Unbound::Tcp(stream.into_std()?),
+                    peer: Some(peer),
+                })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Accepted::Unix(stream.into_std()?))
+                Ok(Accepted {
+                    socket: Unbound::Unix(stream.into_std()?),
+                    peer: None,
+                })
             }
         }
     }
@@ -139,36 +143,13 @@ impl Stream {
 impl Accepted {
     /// Who connected; none for a Unix socket's peer.
     pub(super) fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(_, peer) => Some(peer.ip()),
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// Closes it with `answer`, as far as the peer takes that at once.
-    pub(super) fn refuse(self, answer: &[u8]) {
-        // Unread bytes would turn the close into a reset, which can overtake the answer.
-        let mut unread = [0; 4096];
-        match self {
-            Self::Tcp(mut stream, _) => {
-                let _ = stream.write_all(answer);
-                let _ = stream.shutdown(Shutdown::Write);
-                let _ = stream.read(&mut unread);
-            }
-            Self::Unix(mut stream) => {
-                let _ = stream.write_all(answer);
-                let _ = stream.shutdown(Shutdown::Write);
-                let _ = stream.read(&mut unread);
-            }
-        }
+        self.peer.map(|peer| peer.ip())
     }
 
     /// Binds to the current runtime.
     pub fn into_stream(self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        Ok(match self {
-            Self::Tcp(stream, peer) => (Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)),
-            Self::Unix(stream) => (Stream::Unix(UnixStream::from_std(stream)?), None),
-        })
+        let stream = self.socket.into_stream()?;
+        Ok((stream, self.peer))
     }
 }
 
@@ -185,6 +166,20 @@ impl Unbound {
             Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         })
+    }
+
+    /// Closes it with `answer`, as far as the peer takes that at once.
+    pub(super) fn refuse(self, answer: &[u8]) {
+        fn say(mut stream: impl io::Read + io::Write, answer: &[u8], end: impl FnOnce()) {
+            let _ = stream.write_all(answer);
+            end();
+            // Unread bytes would turn the close into a reset, which can overtake the answer.
+            let _ = stream.read(&mut [0; 4096]);
+        }
+        match &self {
+            Self::Tcp(stream) => say(stream, answer, || drop(stream.shutdown(Shutdown::Write))),
+            Self::Unix(stream) => say(stream, answer, || drop(stream.shutdown(Shutdown::Write))),
+        }
     }
 }
 

@@ -15,10 +15,8 @@ fn listener() -> Listener {
 async fn accepted_connections_are_asked_for_signs_of_life() {
     let listener = listener();
     let _client = TcpStream::connect(listener.place()).await.unwrap();
-    let Accepted::Tcp(stream, _) = listener.accept().await.unwrap() else {
-        panic!("TCP");
-    };
-    let socket = SockRef::from(&stream);
+    let accepted = listener.accept().await.unwrap();
+    let socket = SockRef::from(&accepted.socket);
     assert!(socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 60);
     assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 15);
