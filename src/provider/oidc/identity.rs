@@ -226,8 +226,13 @@ impl Oidc {
             Value::Object(members) => Value::Object(self.believed(members)),
             other => other,
         };
-        merge(claims, further, &self.rules.single_paths())
-            .ok_or(ProviderError::Answer { call, problem })
+        merge(
+            claims,
+            further,
+            self.rules.names(),
+            &self.rules.single_paths(),
+        )
+        .ok_or(ProviderError::Answer { call, problem })
     }
 
     /// The claims with what userinfo adds, where something is missing.

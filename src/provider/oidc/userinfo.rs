@@ -8,7 +8,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::claims::{ClaimRules, find},
+    super::claims::{ClaimNames, ClaimRules, find},
     metadata::Metadata,
 };
 use crate::{access::Allow, identity_headers::HeaderSource};
@@ -112,10 +112,11 @@ impl RequiredClaims {
 
 /// Adds to `token` what only `userinfo` has. The signed token's word stands where both speak. None
 /// where the answer is about somebody else (§5.3.2), or about nobody. Of an object that both have, only what stands at one of `paths` is
-/// added: other members are not mixed.
+/// added: other members are not mixed. `names` say where an address and its voucher stand.
 pub(super) fn merge(
     mut token: Map<String, Value>,
     userinfo: Value,
+    names: &ClaimNames,
     paths: &[&str],
 ) -> Option<Map<String, Value>> {
     let Value::Object(mut userinfo) = userinfo else {
@@ -126,16 +127,9 @@ pub(super) fn merge(
     }
     token.retain(|_, value| !value.is_null());
     userinfo.retain(|_, value| !value.is_null());
-    // An address and whether it is verified belong together: a word from here must not vouch for an
-    // address from there. So both come from one place, the token where it has both.
-    let half = !token.contains_key("email") || !token.contains_key("email_verified");
-    if half && userinfo.contains_key("email") {
-        token.remove("email");
-        token.remove("email_verified");
-    } else {
-        userinfo.remove("email");
-        userinfo.remove("email_verified");
-    }
+    let standard = ("email", "email_verified");
+    let pairs = [standard, (&*names.email, &*names.email_verified)];
+    let pairs = pairs.map(|pair| (pair, address(&token, &userinfo, pair)));
     let within = paths.iter().filter(|path| path.contains('.'));
     let silent = within.filter(|path| find(&token, path).is_none());
     let added: Vec<(String, Value)> = silent
@@ -146,7 +140,32 @@ pub(super) fn merge(
     }
     // Under the whole path, which is found before any other.
     token.extend(added);
+    for ((email, verified), values) in pairs {
+        for (path, value) in [email, verified].into_iter().zip(values) {
+            if find(&token, path) != value.as_ref() {
+                token.insert(path.to_owned(), value.unwrap_or_default());
+            }
+        }
+    }
     Some(token)
+}
+
+/// An address and whether it is verified, which belong together: a word from here must not vouch for an address from there. So
+/// both come from one place: the token where it has both, or where it has the address within an object.
+fn address(
+    token: &Map<String, Value>,
+    userinfo: &Map<String, Value>,
+    (email, verified): (&str, &str),
+) -> [Option<Value>; 2] {
+    let of = |claims| [email, verified].map(|path| find(claims, path).cloned());
+    let (ours, theirs) = (of(token), of(userinfo));
+    let is_within = email.contains('.') || verified.contains('.');
+    let is_half = ours[0].is_none() || ours[1].is_none() && !verified.is_empty() && !is_within;
+    if is_half && theirs[0].is_some() {
+        theirs
+    } else {
+        ours
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +175,6 @@ mod tests {
 
     use super::{super::metadata::Reader, *};
     use crate::provider::{
-        claims::ClaimNames,
         http::PlainHttp,
         settings::{ClaimPaths, ProviderSettings},
     };
@@ -295,7 +313,7 @@ mod tests {
             json!([]),
             json!("1"),
         ] {
-            assert_eq!(merge(token(), other, &[]), None);
+            assert_eq!(merge(token(), other, &ClaimNames::standard(), &[]), None);
         }
     }
 
@@ -303,7 +321,7 @@ mod tests {
     fn the_signed_word_stands() {
         let token = object(&json!({ "sub": "1", "name": "Signed", "groups": null, "iss": "i" }));
         let userinfo = json!({ "sub": "1", "name": "Other", "groups": ["a"], "iss": "x", "x": 1 });
-        let merged = merge(token, userinfo, &[]).unwrap();
+        let merged = merge(token, userinfo, &ClaimNames::standard(), &[]).unwrap();
         let expected = json!({ "sub": "1", "name": "Signed", "groups": ["a"], "iss": "i", "x": 1 });
         assert_eq!(Value::Object(merged), expected);
     }
@@ -315,7 +333,13 @@ mod tests {
             token.insert("sub".to_owned(), json!("1"));
             let userinfo =
                 json!({ "sub": "1", "realm": { "roles": ["ops"], "x": 1 }, "all": { "ops": {} } });
-            merge(token, userinfo, &["realm.roles", "all"]).unwrap()
+            merge(
+                token,
+                userinfo,
+                &ClaimNames::standard(),
+                &["realm.roles", "all"],
+            )
+            .unwrap()
         };
         for silent in [
             json!({ "realm": { "roles": null } }),
@@ -355,7 +379,7 @@ mod tests {
         let token = object(&json!({ "sub": "1", "who": { "mail": "a@x" } }));
         let userinfo =
             json!({ "sub": "1", "who": { "mail": "b@x", "is_sure": true, "dept": "eng" } });
-        let merged = merge(token, userinfo, &rules.single_paths()).unwrap();
+        let merged = merge(token, userinfo, rules.names(), &rules.single_paths()).unwrap();
         let identity = rules.identity_with(&merged, Vec::new()).unwrap();
         assert_eq!(identity.email, None);
         let kept: Vec<&str> = identity.memberships.iter().map(|(key, _)| &**key).collect();
@@ -369,10 +393,10 @@ mod tests {
             token.insert("sub".to_owned(), json!("1"));
             let mut userinfo = userinfo;
             userinfo["sub"] = json!("1");
-            let merged = merge(token, userinfo, &[]).unwrap();
+            let merged = merge(token, userinfo, &ClaimNames::standard(), &[]).unwrap();
             (
-                merged.get("email").cloned(),
-                merged.get("email_verified").cloned(),
+                find(&merged, "email").cloned(),
+                find(&merged, "email_verified").cloned(),
             )
         };
         let (a, b, yes, no) = (json!("a@x"), json!("b@x"), json!(true), json!(false));
@@ -394,6 +418,32 @@ mod tests {
         assert_eq!(both, (Some(a), Some(no)));
     }
 
+    #[test]
+    fn nor_does_it_where_the_operator_says_that_both_stand() {
+        for (email, verified) in [
+            ("mail", "sure"),
+            ("mail", "flags.sure"),
+            ("who.mail", "sure"),
+        ] {
+            let names = ClaimNames {
+                email: email.to_owned(),
+                email_verified: verified.to_owned(),
+                ..ClaimNames::standard()
+            };
+            let merged = |token: Value, userinfo: Value| {
+                let merged = merge(object(&token), userinfo, &names, &[email, verified]).unwrap();
+                [email, verified].map(|path| find(&merged, path).cloned())
+            };
+            let word = json!({ "sub": "1", "sure": true, "flags": { "sure": true } });
+            let address = json!({ "sub": "1", "mail": "a@x", "who": { "mail": "a@x" } });
+            assert_eq!(
+                merged(address.clone(), word.clone()),
+                [Some(json!("a@x")), None]
+            );
+            assert_eq!(merged(word, address), [Some(json!("a@x")), None]);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_pair_never_mixes(
@@ -409,7 +459,7 @@ mod tests {
                 claims
             };
             let (token, userinfo) = (claims(from_token, "t@x"), claims(from_userinfo, "u@x"));
-            let merged = merge(token.clone(), Value::Object(userinfo.clone()), &[]).unwrap();
+            let merged = merge(token.clone(), Value::Object(userinfo.clone()), &ClaimNames::standard(), &[]).unwrap();
             let source = match merged.get("email").and_then(Value::as_str) {
                 Some("t@x") => token,
                 Some(_) => userinfo,
