@@ -135,8 +135,24 @@ fn scheme(text: &str) -> Option<bool> {
 
 /// RFC 9110 §5.6.2
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    IS_PLAIN[usize::from(byte)]
 }
+
+/// A table: each request's host is looked through.
+static IS_PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut others: &[u8] = b"!#$%&'*+-.^_`|~";
+    while let [other, rest @ ..] = others {
+        plain[*other as usize] = true;
+        others = rest;
+    }
+    plain
+};
 
 /// Writes the elements of a header: one for each of `chain` (addresses, the client's first), and each says what the browser
 /// sees, for some read the first and some the last.
@@ -162,7 +178,8 @@ pub(super) fn write(chain: Option<&str>, is_https: bool, host: &[u8], into: &mut
     let Some(chain) = chain else {
         return seen(into);
     };
-    for (number, address) in chain.split(", ").enumerate() {
+    for (number, address) in chain.split(',').enumerate() {
+        let address = address.trim_ascii_start();
         if number > 0 {
             into.extend_from_slice(b", ");
         }
