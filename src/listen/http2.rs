@@ -99,7 +99,7 @@ pub(super) fn serve<S: ClientSocket>(
         idle_since: now,
         blocked_since: None,
         sent: 0,
-        sent_at: now,
+        stuck_since: None,
         stalled: 0,
         resets_since: now,
         seen: 0,
@@ -125,9 +125,9 @@ struct Driver<S: ClientSocket> {
     /// Since when there has been no stream, as far as was looked.
     idle_since: Instant,
     blocked_since: Option<Instant>,
-    /// What has left of all bodies, and when that was last more, or everything had left.
+    /// What has left of all bodies, and since when that is no more although there is more, as far as was looked.
     sent: usize,
-    sent_at: Instant,
+    stuck_since: Option<Instant>,
     /// Streams that wait for nothing but their client.
     stalled: u32,
     resets_since: Instant,
@@ -153,6 +153,22 @@ impl<S: ClientSocket> Driver<S> {
         } else {
             self.blocked_since = None;
         }
+        let budget = &self.streams.budget;
+        let has_unsent = budget.has_unsent();
+        let has_moved = budget.sent() != self.sent;
+        self.sent = budget.sent();
+        let stuck_since = match self.stuck_since {
+            _ if !has_unsent => None,
+            Some(since) if !has_moved => Some(since),
+            // What is held may be there since a moment ago.
+            _ => Some(now),
+        };
+        self.stuck_since = stuck_since;
+        if stuck_since.is_some_and(|since| now - since >= self.limits.write_timeout)
+            && !self.has_open_streams()
+        {
+            return Some(Ended::WriteTimeout);
+        }
         let stalled = self.streams.take_stalled(now, self.limits.write_timeout);
         for _ in 0..stalled.taken {
             self.hit(Limit::WriteTimeout);
@@ -162,25 +178,17 @@ impl<S: ClientSocket> Driver<S> {
             self.resets_since = now;
             self.streams.resets.store(0, Ordering::Relaxed);
         }
-        let budget = &self.streams.budget;
-        let has_unsent = budget.has_unsent();
-        if !has_unsent || budget.sent() != self.sent {
-            (self.sent, self.sent_at) = (budget.sent(), now);
-        }
         if self.has_open_streams() {
             self.idle_since = now;
             // One that was stuck may have gone on.
             self.place.set_busy();
-        } else if has_unsent {
-            // Whether it answers pings says nothing: it could hold what it does not take for ever.
+        } else if let Some(since) = stuck_since {
+            // Whether it says something else does not count: it could hold what it does not take for ever.
             self.idle_since = now;
-            if now - self.sent_at >= self.limits.write_timeout / 4 {
+            if now - since >= self.limits.write_timeout / 4 {
                 self.place.set_idle();
             } else {
                 self.place.set_busy();
-            }
-            if now - self.sent_at >= self.limits.write_timeout {
-                return Some(Ended::WriteTimeout);
             }
         } else {
             self.place.set_idle();

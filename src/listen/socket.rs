@@ -30,6 +30,10 @@ const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
 /// How long sent bytes may stay unacknowledged, because peers can vanish silently.
 const USER_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// Bytes that the system takes of an answer ahead of what the client has room for. With megabytes of them it says nothing of a
+/// client that reads slowly until a third is gone, and the client seems to take nothing.
+const UNSENT: u32 = 128 * 1024;
+
 /// Lets this process have as many open files as it may, and says how many that is. Unasked it has as many as programs of long ago can bear, 1,024
 /// mostly; with two for each request under way, strangers who only connect would use them up.
 pub fn allow_open_files() -> u64 {
@@ -208,6 +212,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEP_ALIVE)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

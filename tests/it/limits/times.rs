@@ -116,6 +116,33 @@ async fn a_slow_reader_that_reads_is_served_to_the_end() {
     assert!(read > BYTES, "{read}");
 }
 
+/// The system holds megabytes for a client that is near, and does not tell of each that it takes.
+#[tokio::test]
+async fn a_reader_that_is_near_and_slow_is_served_to_the_end() {
+    const BYTES: usize = 16 * 1024 * 1024;
+    let (house, _upstream) = limited("write_timeout = \"2s\"").await;
+    let mut stream = house.connect().await;
+    let ask =
+        format!("GET /_/big?bytes={BYTES} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.expect("sent");
+    let began = Instant::now();
+    let mut read = 0;
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        let length = tokio::io::AsyncReadExt::read(&mut stream, &mut buffer)
+            .await
+            .expect("the answer goes on");
+        if length == 0 {
+            break;
+        }
+        read += length;
+        if began.elapsed() < Duration::from_secs(6) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    assert!(read > BYTES, "{read}");
+}
+
 /// What the house of other tests relies on.
 #[tokio::test]
 async fn limits_that_cannot_be_are_refused() {
