@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 
 use super::{SOON, limited, limited_with, until_closed};
-use crate::support::{house::Plan, raw};
+use crate::support::{House, house::Plan, raw};
 
 #[tokio::test]
 async fn a_head_has_a_whole_time_that_trickling_does_not_extend() {
@@ -95,39 +95,31 @@ async fn a_client_that_does_not_read_lets_go_of_the_app() {
 
 #[tokio::test]
 async fn a_slow_reader_that_reads_is_served_to_the_end() {
-    const BYTES: usize = 8 * 1024 * 1024;
     let (house, _upstream) = limited("write_timeout = \"1s\"").await;
-    let mut stream = house.connect().await;
-    let ask =
-        format!("GET /_/big?bytes={BYTES} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
-    stream.write_all(ask.as_bytes()).await.expect("sent");
-    let mut read = 0;
-    let mut buffer = vec![0; 1024 * 1024];
-    loop {
-        let length = tokio::io::AsyncReadExt::read(&mut stream, &mut buffer)
-            .await
-            .expect("the answer goes on");
-        if length == 0 {
-            break;
-        }
-        read += length;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(read > BYTES, "{read}");
+    read_slowly(&house, 8 * 1024 * 1024, (1024 * 1024, SOON)).await;
 }
 
 /// The system holds megabytes for a client that is near, and does not tell of each that it takes.
 #[tokio::test]
 async fn a_reader_that_is_near_and_slow_is_served_to_the_end() {
-    const BYTES: usize = 16 * 1024 * 1024;
     let (house, _upstream) = limited("write_timeout = \"2s\"").await;
+    read_slowly(
+        &house,
+        16 * 1024 * 1024,
+        (32 * 1024, Duration::from_secs(6)),
+    )
+    .await;
+}
+
+/// Reads an answer of so many bytes whole: every tenth of a second a `piece` at most, and after `slow_for` as fast as can be.
+async fn read_slowly(house: &House, bytes: usize, (piece, slow_for): (usize, Duration)) {
     let mut stream = house.connect().await;
     let ask =
-        format!("GET /_/big?bytes={BYTES} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
+        format!("GET /_/big?bytes={bytes} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await.expect("sent");
     let began = Instant::now();
     let mut read = 0;
-    let mut buffer = vec![0; 32 * 1024];
+    let mut buffer = vec![0; piece];
     loop {
         let length = tokio::io::AsyncReadExt::read(&mut stream, &mut buffer)
             .await
@@ -136,11 +128,11 @@ async fn a_reader_that_is_near_and_slow_is_served_to_the_end() {
             break;
         }
         read += length;
-        if began.elapsed() < Duration::from_secs(6) {
+        if began.elapsed() < slow_for {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    assert!(read > BYTES, "{read}");
+    assert!(read > bytes, "{read}");
 }
 
 /// What the house of other tests relies on.
